@@ -1,0 +1,53 @@
+// Package timeouts holds every timeout of the program, each with the reason for its value, so that they can be judged side by side.
+package timeouts
+
+import "time"
+
+const (
+	// TabletLease is how long a dead tablet stays in the topology. Short enough that an operator sees a death within
+	// seconds, long enough that a garbage collection or a slow disk is not one.
+	TabletLease = 5 * time.Second
+
+	// LeaderLease bounds how long a dead controller blocks its successor. A cutover that its death interrupted waits that
+	// long with writes held, so it must stay well under GateHold.
+	LeaderLease = 4 * time.Second
+
+	// KeyspaceLock is the time to live of the lock that a cutover holds on a keyspace; it is renewed while the holder lives.
+	KeyspaceLock = 10 * time.Second
+
+	// GateHold is how long a gate holds a write behind a fence before the application sees an error. It covers the takeover
+	// of a cutover by another controller (LeaderLease) and the restart of a mysqld in the middle of one.
+	GateHold = 60 * time.Second
+
+	// FenceDrain is how long open transactions may go on after a fence was set; then they are killed.
+	FenceDrain = 3 * time.Second
+
+	// CatchUp is how long writes stay held for the targets to reach the source's position before the cutover is undone.
+	CatchUp = 30 * time.Second
+
+	// Dial bounds one attempt to connect, on a network that works or does not.
+	Dial = 5 * time.Second
+
+	// RPC bounds one unary call between daemons; a call that waits for something carries its own deadline.
+	RPC = 15 * time.Second
+
+	// StreamHeartbeat is the period of heartbeats on an idle stream: the resolution of lag.
+	StreamHeartbeat = 500 * time.Millisecond
+
+	// StreamSilence ends a stream that has not even sent heartbeats: the peer is gone without a word.
+	StreamSilence = 10 * time.Second
+
+	// RetryMin and RetryMax bound the pause between attempts, with jitter.
+	RetryMin = 50 * time.Millisecond
+	RetryMax = 3 * time.Second
+
+	// MaxLag is the lag above which a switch of writes is refused: writes would be held for at least that long.
+	MaxLag = 10 * time.Second
+
+	// MySQLStart and MySQLStop bound the start and the clean stop of a mysqld.
+	MySQLStart = 90 * time.Second
+	MySQLStop  = 30 * time.Second
+
+	// Shutdown is how long a daemon may take to end after it was asked; then its supervisor kills it.
+	Shutdown = 10 * time.Second
+)

@@ -1,0 +1,126 @@
+package topo
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Routing says where queries go. There is one Routing per cluster, one key in the topology, replaced as a whole by
+// compare-and-swap: a switch of many tables, shards and tablet types is one step for everybody.
+//
+// Epoch grows by one with each change. A query carries the epoch it was routed by; a tablet that knows a later one
+// refuses it, and the gate reads the routing again and sends the query on.
+type Routing struct {
+	Epoch uint64 `json:"epoch"`
+	// Keyspaces lists, per keyspace and tablet type, the shards that serve. A type that is missing serves where PRIMARY does.
+	Keyspaces map[string]KeyspaceRouting `json:"keyspaces"`
+	// Tables moves tables: key "keyspace.table", value the keyspace that serves it, per tablet type. A table or type that is
+	// missing is served by the keyspace that it is named under.
+	Tables map[string]TableRouting `json:"tables,omitempty"`
+	// Fences by workflow: what must not be written now.
+	Fences map[string]Fence `json:"fences,omitempty"`
+}
+
+// KeyspaceRouting is the serving shards of one keyspace by tablet type.
+type KeyspaceRouting map[TabletType][]string
+
+// TableRouting is the keyspace that serves a table, by tablet type.
+type TableRouting map[TabletType]string
+
+// Fence stops writes while a cutover is under way.
+type Fence struct {
+	Keyspace string   `json:"keyspace"`
+	Shards   []string `json:"shards"`           // these shards refuse writes
+	Tables   []string `json:"tables,omitempty"` // to these tables only; none means all tables
+	Epoch    uint64   `json:"epoch"`            // the epoch that set it
+}
+
+// Clone returns a deep copy, to be changed and written back.
+func (r *Routing) Clone() *Routing {
+	c := &Routing{Epoch: r.Epoch, Keyspaces: map[string]KeyspaceRouting{}, Tables: map[string]TableRouting{}, Fences: map[string]Fence{}}
+	for ks, kr := range r.Keyspaces {
+		n := KeyspaceRouting{}
+		for t, shards := range kr {
+			n[t] = slices.Clone(shards)
+		}
+		c.Keyspaces[ks] = n
+	}
+	for name, tr := range r.Tables {
+		n := TableRouting{}
+		for t, ks := range tr {
+			n[t] = ks
+		}
+		c.Tables[name] = n
+	}
+	for w, f := range r.Fences {
+		f.Shards, f.Tables = slices.Clone(f.Shards), slices.Clone(f.Tables)
+		c.Fences[w] = f
+	}
+	return c
+}
+
+// ServingShards returns the shards of a keyspace that serve a tablet type, nil when there are none.
+func (r *Routing) ServingShards(keyspace string, t TabletType) []string {
+	kr := r.Keyspaces[keyspace]
+	if shards, ok := kr[t]; ok {
+		return shards
+	}
+	return kr[Primary]
+}
+
+// TableKeyspace returns the keyspace that serves keyspace.table for a tablet type.
+func (r *Routing) TableKeyspace(keyspace, table string, t TabletType) string {
+	if tr, ok := r.Tables[keyspace+"."+table]; ok {
+		if ks, ok := tr[t]; ok {
+			return ks
+		}
+		if ks, ok := tr[Primary]; ok {
+			return ks
+		}
+	}
+	return keyspace
+}
+
+// Fenced returns the workflow whose fence refuses a write to these tables of a shard, or "". No tables means that the
+// write may touch any.
+func (r *Routing) Fenced(keyspace, shard string, tables []string) string {
+	for w, f := range r.Fences {
+		if f.Keyspace != keyspace || !slices.Contains(f.Shards, shard) {
+			continue
+		}
+		if len(f.Tables) == 0 || len(tables) == 0 {
+			return w
+		}
+		for _, t := range tables {
+			if slices.Contains(f.Tables, t) {
+				return w
+			}
+		}
+	}
+	return ""
+}
+
+// CheckWrite reports why the primary of a shard must refuse a write to these tables, nil when it may pass. It is the
+// whole truth of who may write where: gates route by the same data, tablets enforce it.
+func (r *Routing) CheckWrite(keyspace, shard string, tables []string) error {
+	if w := r.Fenced(keyspace, shard, tables); w != "" {
+		return fmt.Errorf("%s/%s takes no writes: workflow %s is switching its traffic", keyspace, shard, w)
+	}
+	if !slices.Contains(r.ServingShards(keyspace, Primary), shard) {
+		return fmt.Errorf("%s/%s does not serve writes", keyspace, shard)
+	}
+	for _, t := range tables {
+		if ks := r.TableKeyspace(keyspace, t, Primary); ks != keyspace {
+			return fmt.Errorf("table %s is served by keyspace %s, not by %s", t, ks, keyspace)
+		}
+	}
+	return nil
+}
+
+// String prints the routing for people, in a stable order.
+func (r *Routing) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "epoch %d", r.Epoch)
+	return b.String()
+}
