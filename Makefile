@@ -1,0 +1,42 @@
+# The targets that a newcomer needs come first; `make` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X main.version=$(VERSION)
+GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.13.0
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/braid
+	@mkdir -p bin
+	go build -ldflags '$(LDFLAGS)' -o bin/braid ./cmd/braid
+
+.PHONY: demo
+demo: build ## a live move and reshard of real MySQL on this machine, with a report
+	bin/braid demo
+
+.PHONY: test
+test: build ## everything: vet, packages, real MySQL, the whole program under kills (at most 12 minutes)
+	go vet ./...
+	bin/braid mysql install
+	go test -count=1 -timeout 20m -p 2 ./...
+
+.PHONY: test-short
+test-short: ## what needs no MySQL (under a minute)
+	go test -short -timeout 5m ./...
+
+.PHONY: lint
+lint: ## golangci-lint, layers included
+	$(GOLANGCI) run ./...
+
+.PHONY: generate
+generate: ## rebuild the gRPC code (needs protoc, protoc-gen-go v1.36.12, protoc-gen-go-grpc v1.6.0)
+	protoc --go_out=. --go_opt=module=braid --go-grpc_out=. --go-grpc_opt=module=braid api/*/*.proto
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,66 @@
+package tablet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	tabletpb "braid/api/tablet"
+	"braid/internal/schema"
+	"braid/internal/sqlconn"
+)
+
+// applySchema creates the tables that are missing and checks those that exist: a table with other columns is an error,
+// never changed. Statements run afterwards, as they are.
+func applySchema(ctx context.Context, conn *sqlconn.Conn, r *tabletpb.ApplySchemaRequest) ([]string, error) {
+	if _, err := conn.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+sqlconn.QuoteIdent(r.DbName)); err != nil {
+		return nil, fmt.Errorf("create database %s: %w", r.DbName, err)
+	}
+	if _, err := conn.Exec(ctx, "USE "+sqlconn.QuoteIdent(r.DbName)); err != nil {
+		return nil, fmt.Errorf("use %s: %w", r.DbName, err)
+	}
+	var created []string
+	for _, table := range r.Tables {
+		made, err := applyTable(ctx, conn, r.DbName, table)
+		if err != nil {
+			return created, err
+		}
+		if made {
+			created = append(created, table.Name)
+		}
+	}
+	for _, sql := range r.Statements {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return created, fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	return created, nil
+}
+
+func applyTable(ctx context.Context, conn *sqlconn.Conn, db string, table *tabletpb.TableSchema) (bool, error) {
+	present, err := schema.Exists(ctx, conn, db, table.Name)
+	if err != nil {
+		return false, err
+	}
+	if !present {
+		if _, err := conn.Exec(ctx, table.CreateStatement); err != nil {
+			return false, fmt.Errorf("create %s.%s: %w", db, table.Name, err)
+		}
+		return true, nil
+	}
+	if len(table.Definition) == 0 {
+		return false, nil
+	}
+	want := new(schema.Table)
+	if err := json.Unmarshal(table.Definition, want); err != nil {
+		return false, fmt.Errorf("definition of %s: %w", table.Name, err)
+	}
+	have, err := schema.Load(ctx, conn, db, []string{table.Name})
+	if err != nil {
+		return false, err
+	}
+	if diffs := schema.Compare(want, have[0]); len(diffs) > 0 {
+		return false, tableDiffers(db, table.Name, diffs)
+	}
+	return false, nil
+}
