@@ -1,0 +1,182 @@
+package sqlconn
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+var errMalformed = errors.New("malformed packet")
+
+// keepOut bounds the statement buffer that a session keeps between calls.
+const keepOut = 2 << 20
+
+// writeCommand sends a command packet: payloads from 16 MiB on travel in several packets, the last one shorter than that.
+func (c *Conn) writeCommand(command byte, text string) error {
+	c.seq = 0
+	c.out = append(append(c.out[:0], 0, 0, 0, 0, command), text...)
+	buf := c.out
+	for {
+		n := min(len(buf)-4, mysql.MaxPayloadLen)
+		buf[0], buf[1], buf[2], buf[3] = byte(n), byte(n>>8), byte(n>>16), c.seq
+		if _, err := c.sock.Write(buf[:4+n]); err != nil {
+			return err
+		}
+		c.seq++
+		buf = buf[n:] // the last four bytes sent become room for the next header
+		if n < mysql.MaxPayloadLen {
+			break
+		}
+	}
+	if cap(c.out) > keepOut {
+		c.out = nil
+	}
+	return nil
+}
+
+// readPacket reads one packet into buf (its capacity is used, its content overwritten).
+func (c *Conn) readPacket(buf []byte) ([]byte, error) {
+	buf = buf[:0]
+	for {
+		var header [4]byte
+		if _, err := io.ReadFull(c.r, header[:]); err != nil {
+			return nil, err
+		}
+		if header[3] != c.seq {
+			return nil, errMalformed
+		}
+		c.seq++
+		n := int(header[0]) | int(header[1])<<8 | int(header[2])<<16
+		at := len(buf)
+		if cap(buf)-at < n {
+			buf = append(make([]byte, 0, at+n), buf...)
+		}
+		buf = buf[:at+n]
+		if _, err := io.ReadFull(c.r, buf[at:]); err != nil {
+			return nil, err
+		}
+		if n < mysql.MaxPayloadLen {
+			break
+		}
+	}
+	if len(buf) == 0 {
+		return nil, errMalformed
+	}
+	return buf, nil
+}
+
+// parseErr reads an ERR packet.
+func parseErr(p []byte) error {
+	if len(p) < 3 {
+		return errMalformed
+	}
+	e := &mysql.MyError{Code: binary.LittleEndian.Uint16(p[1:])}
+	p = p[3:]
+	if len(p) >= 6 && p[0] == '#' {
+		e.State, p = string(p[1:6]), p[6:]
+	}
+	e.Message = string(p)
+	return e
+}
+
+// parseOK reads an OK packet.
+func (c *Conn) parseOK(p []byte, res *Result) error {
+	f := fields{p: p[1:]}
+	res.Affected, res.InsertID = f.int(), f.int()
+	c.status, res.Warnings = f.uint16(), f.uint16()
+	if len(f.p) > 0 {
+		res.Info = string(f.bytes())
+	}
+	if c.status&mysql.SERVER_SESSION_STATE_CHANGED != 0 {
+		res.GTID = trackedGTID(f.bytes())
+	}
+	if f.bad {
+		return errMalformed
+	}
+	return nil
+}
+
+// trackedGTID finds the GTIDs among the session's changes; they come when session_track_gtids asks for them.
+func trackedGTID(p []byte) string {
+	for f := (fields{p: p}); len(f.p) > 0 && !f.bad; {
+		kind := f.p[0]
+		f.p = f.p[1:]
+		body := f.bytes()
+		if kind == mysql.SESSION_TRACK_GTIDS && len(body) > 1 {
+			gtid := fields{p: body[1:]} // the first byte is the encoding; 0 is the only one
+			return string(gtid.bytes())
+		}
+	}
+	return ""
+}
+
+// fields reads a packet's fields in order; bad is set when it ends too early.
+type fields struct {
+	p   []byte
+	bad bool
+}
+
+func (f *fields) take(n int) []byte {
+	if n < 0 || n > len(f.p) {
+		f.p, f.bad = nil, true
+		return nil
+	}
+	b := f.p[:n:n]
+	f.p = f.p[n:]
+	return b
+}
+
+func (f *fields) uint16() uint16 {
+	if b := f.take(2); b != nil {
+		return binary.LittleEndian.Uint16(b)
+	}
+	return 0
+}
+
+// int reads a length-encoded integer.
+func (f *fields) int() uint64 {
+	first := f.take(1)
+	if first == nil {
+		return 0
+	}
+	n := 0
+	switch first[0] {
+	case 0xfc:
+		n = 2
+	case 0xfd:
+		n = 3
+	case 0xfe:
+		n = 8
+	default:
+		return uint64(first[0])
+	}
+	var v uint64
+	for i, b := range f.take(n) {
+		v |= uint64(b) << (8 * i)
+	}
+	return v
+}
+
+// bytes reads a length-encoded string; the result points into the packet.
+func (f *fields) bytes() []byte {
+	n := f.int()
+	if n > uint64(len(f.p)) {
+		f.p, f.bad = nil, true
+		return nil
+	}
+	return f.take(int(n))
+}
+
+// row reads a text row into cells: nil is NULL, an empty string is not.
+func (f *fields) row(cells [][]byte) bool {
+	for i := range cells {
+		if len(f.p) > 0 && f.p[0] == 0xfb {
+			cells[i], f.p = nil, f.p[1:]
+			continue
+		}
+		cells[i] = f.bytes()
+	}
+	return !f.bad && len(f.p) == 0
+}

@@ -1,0 +1,274 @@
+package sqlconn
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
+)
+
+// Result is the answer to one statement.
+type Result struct {
+	Columns  []string   // empty when the statement returns no rows
+	Rows     [][][]byte // text protocol cells as the server sent them; nil is NULL
+	Affected uint64     // rows matched, not rows changed
+	InsertID uint64
+	Warnings uint16
+	Info     string
+	GTID     string // when the session tracks GTIDs
+}
+
+// MultiError says which statement of a packet failed. Those before it took effect, those after it were not run.
+type MultiError struct {
+	Index int // from 0
+	Err   error
+}
+
+func (e *MultiError) Error() string { return fmt.Sprintf("statement %d: %v", e.Index+1, e.Err) }
+func (e *MultiError) Unwrap() error { return e.Err }
+
+// rowFunc takes a row; its cells are valid during the call only.
+type rowFunc func(cells [][]byte) error
+
+// Query runs one statement and returns all its rows. Of a statement with several results (CALL) it returns the first.
+func (c *Conn) Query(ctx context.Context, sql string) (*Result, error) {
+	var first *Result
+	err := c.run(ctx, mysql.COM_QUERY, sql, func() error {
+		return c.results(func(_ int, res *Result) rowFunc {
+			if first == nil {
+				first = res
+				return res.keep
+			}
+			return discard
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return first, nil
+}
+
+// Exec is Query for statements whose rows nobody wants.
+func (c *Conn) Exec(ctx context.Context, sql string) (*Result, error) {
+	var first *Result
+	err := c.run(ctx, mysql.COM_QUERY, sql, func() error {
+		return c.results(func(i int, res *Result) rowFunc {
+			if i == 0 {
+				first = res
+			}
+			return discard
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return first, nil
+}
+
+// ExecMulti sends several statements in one packet and returns the first failure as *MultiError (none was run after it).
+func (c *Conn) ExecMulti(ctx context.Context, sql []byte) error {
+	return c.multi(ctx, string(sql), func(int, *Result) rowFunc { return discard })
+}
+
+// QueryMulti is ExecMulti with all results; after an error, those of the statements before it.
+func (c *Conn) QueryMulti(ctx context.Context, sql []byte) ([]*Result, error) {
+	var all []*Result
+	err := c.multi(ctx, string(sql), func(_ int, res *Result) rowFunc {
+		all = append(all, res)
+		return res.keep
+	})
+	if err != nil && len(all) > 0 {
+		if m, ok := errors.AsType[*MultiError](err); ok {
+			all = all[:min(m.Index, len(all))]
+		}
+	}
+	return all, err
+}
+
+func (c *Conn) multi(ctx context.Context, sql string, begin func(int, *Result) rowFunc) error {
+	done := 0
+	err := c.run(ctx, mysql.COM_QUERY, sql, func() error {
+		return c.results(func(i int, res *Result) rowFunc {
+			done = i
+			return begin(i, res)
+		}, &done)
+	})
+	if err == nil {
+		return nil
+	}
+	return &MultiError{Index: done, Err: err}
+}
+
+// QueryStream runs one statement and hands over its rows as they come. The cells are valid during the call of fn only. An
+// error of fn ends the session, because the rest of the rows would have to be read to save it, and is returned as it is.
+func (c *Conn) QueryStream(ctx context.Context, sql string, fn func(row [][]byte) error) error {
+	var stopped error
+	err := c.run(ctx, mysql.COM_QUERY, sql, func() error {
+		return c.results(func(i int, _ *Result) rowFunc {
+			if i > 0 {
+				return discard
+			}
+			return func(cells [][]byte) error {
+				stopped = fn(cells)
+				return stopped
+			}
+		})
+	})
+	if stopped != nil {
+		return stopped
+	}
+	return err
+}
+
+// Ping asks whether the session lives.
+func (c *Conn) Ping(ctx context.Context) error {
+	return c.run(ctx, mysql.COM_PING, "", func() error {
+		return c.results(func(int, *Result) rowFunc { return discard })
+	})
+}
+
+// run is one command and its answer under ctx (C1, C2).
+func (c *Conn) run(ctx context.Context, command byte, text string, answer func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err // nothing was sent: the session stays good
+	}
+	c.running.Lock()
+	defer c.running.Unlock()
+	if c.broken.Load() {
+		return fmt.Errorf("%w: %s", ErrLost, c.cfg.Addr)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		c.broken.Store(true)
+		c.sock.Close()
+	})
+	err := c.writeCommand(command, text)
+	if err == nil {
+		err = answer()
+	}
+	if !stop() && err == nil {
+		return nil // ctx ended after the last byte of the answer; the next call finds the session broken
+	}
+	if err == nil || serverError(err) != nil {
+		return err
+	}
+	c.broken.Store(true)
+	c.sock.Close()
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("%w: %s: %w", ErrLost, c.cfg.Addr, cause)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrLost, c.cfg.Addr, err)
+}
+
+// results reads the answers to all statements of a packet. begin is called as each result starts, before its rows; done, if
+// given, counts the results that ended.
+func (c *Conn) results(begin func(i int, res *Result) rowFunc, done ...*int) error {
+	var buf []byte
+	for i := 0; ; i++ {
+		for _, d := range done {
+			*d = i
+		}
+		var err error
+		if buf, err = c.readPacket(buf); err != nil {
+			return err
+		}
+		res := new(Result)
+		switch buf[0] {
+		case mysql.ERR_HEADER:
+			return parseErr(buf)
+		case mysql.LocalInFile_HEADER:
+			return fmt.Errorf("%w: LOAD DATA LOCAL is not offered", errMalformed)
+		case mysql.OK_HEADER:
+			if err := c.parseOK(buf, res); err != nil {
+				return err
+			}
+			begin(i, res)
+		default:
+			if buf, err = c.resultset(buf, res, func() rowFunc { return begin(i, res) }); err != nil {
+				return err
+			}
+		}
+		if c.status&mysql.SERVER_MORE_RESULTS_EXISTS == 0 {
+			return nil
+		}
+	}
+}
+
+// resultset reads columns and rows; buf holds the column count.
+func (c *Conn) resultset(buf []byte, res *Result, begin func() rowFunc) ([]byte, error) {
+	count := fields{p: buf}
+	n := count.int()
+	if count.bad || n == 0 || n > 1<<16 {
+		return nil, errMalformed
+	}
+	res.Columns = make([]string, n)
+	var err error
+	for i := range res.Columns {
+		if buf, err = c.readPacket(buf); err != nil {
+			return nil, err
+		}
+		f := fields{p: buf}
+		for range 4 { // catalog, schema, table, original table
+			f.bytes()
+		}
+		if res.Columns[i] = string(f.bytes()); f.bad {
+			return nil, errMalformed
+		}
+	}
+	if buf, err = c.readPacket(buf); err != nil {
+		return nil, err
+	}
+	if !isEOF(buf) {
+		return nil, errMalformed
+	}
+	return c.rows(buf, res, begin())
+}
+
+func (c *Conn) rows(buf []byte, res *Result, row rowFunc) ([]byte, error) {
+	cells := make([][]byte, len(res.Columns))
+	for {
+		var err error
+		if buf, err = c.readPacket(buf); err != nil {
+			return nil, err
+		}
+		switch {
+		case isEOF(buf):
+			res.Warnings, c.status = binary.LittleEndian.Uint16(buf[1:]), binary.LittleEndian.Uint16(buf[3:])
+			return buf, nil
+		case buf[0] == mysql.ERR_HEADER:
+			return nil, parseErr(buf)
+		}
+		f := fields{p: buf}
+		if !f.row(cells) {
+			return nil, errMalformed
+		}
+		if err := row(cells); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// isEOF tells the end of columns or rows from a row that begins with a cell of 16 MiB or more.
+func isEOF(p []byte) bool { return p[0] == mysql.EOF_HEADER && len(p) == 5 }
+
+func discard([][]byte) error { return nil }
+
+// keep copies a row into the result with one allocation for all its cells.
+func (r *Result) keep(cells [][]byte) error {
+	size := 0
+	for _, cell := range cells {
+		size += len(cell)
+	}
+	row, data := make([][]byte, len(cells)), make([]byte, 0, size)
+	for i, cell := range cells {
+		if cell == nil {
+			continue
+		}
+		at := len(data)
+		data = append(data, cell...)
+		row[i] = data[at:len(data):len(data)]
+	}
+	r.Rows = append(r.Rows, row)
+	return nil
+}
