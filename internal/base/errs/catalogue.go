@@ -37,8 +37,8 @@ func define(d Def) *Def {
 	return &d
 }
 
-// Catalogue returns all entries in order of their codes.
-func Catalogue() []*Def {
+// All returns all entries in order of their codes.
+func All() []*Def {
 	all := slices.Clone(catalogue)
 	slices.SortFunc(all, func(a, b *Def) int { return strings.Compare(a.Code, b.Code) })
 	return all
@@ -47,267 +47,266 @@ func Catalogue() []*Def {
 // Input and names.
 var (
 	BadInput = define(Def{
-		Code: "BRAID1001", Name: "BAD_INPUT", Title: "bad input", GRPC: codes.InvalidArgument, Class: Usage,
+		Code: "BRAID1001", Name: "BAD_INPUT", Text: "bad input", GRPC: codes.InvalidArgument, Class: Usage,
 		Cause:  "a name, flag or document is not of the form that is asked for",
-		Remedy: []string{"Correct the value that the message names; `braid <command> --help` shows the form."},
+		Remedy: "Correct the value that the message names; `braid <command> --help` shows the form.",
 	})
 	NotFound = define(Def{
-		Code: "BRAID1002", Name: "NOT_FOUND", Title: "not found", GRPC: codes.NotFound,
+		Code: "BRAID1002", Name: "NOT_FOUND", Text: "not found", GRPC: codes.NotFound,
 		Cause:  "the name is misspelt, or the thing was removed or not made yet",
-		Remedy: []string{"List what exists: `braid keyspace list`, `braid tablet list`, `braid workflow list`."},
+		Remedy: "List what exists: `braid keyspace list`, `braid tablet list`, `braid workflow list`.",
 	})
 	Exists = define(Def{
-		Code: "BRAID1003", Name: "EXISTS", Title: "exists already", GRPC: codes.AlreadyExists,
+		Code: "BRAID1003", Name: "EXISTS", Text: "exists already", GRPC: codes.AlreadyExists,
 		Cause:  "something of that name was made before, perhaps by an earlier run of the same command",
-		Remedy: []string{"Use what exists, choose another name, or remove it first."},
+		Remedy: "Use what exists, choose another name, or remove it first.",
 	})
 	Conflict = define(Def{
-		Code: "BRAID1004", Name: "CONFLICT", Title: "changed by somebody else", GRPC: codes.Aborted, Retry: RetrySafe,
+		Code: "BRAID1004", Name: "CONFLICT", Text: "changed by somebody else", GRPC: codes.Aborted, Retry: RetrySafe,
 		Cause:  "two changes of the same thing at the same time; this one was not made",
-		Remedy: []string{"Run the command again: it reads the present state first."},
+		Remedy: "Run the command again: it reads the present state first.",
 	})
 	KeyspaceUnknown = define(Def{
-		Code: "BRAID1005", Name: "KEYSPACE_UNKNOWN", Title: "unknown keyspace", GRPC: codes.NotFound, MySQLErrno: erBadDB, SQLState: "42000",
+		Code: "BRAID1005", Name: "KEYSPACE_UNKNOWN", Text: "unknown keyspace", GRPC: codes.NotFound, MySQLErrno: erBadDB, SQLState: "42000",
 		Cause:  "no keyspace of that name was created in this cluster",
-		Remedy: []string{"`braid keyspace list` shows the keyspaces."},
+		Remedy: "`braid keyspace list` shows the keyspaces.",
 	})
 	ShardUnknown = define(Def{
-		Code: "BRAID1006", Name: "SHARD_UNKNOWN", Title: "unknown shard", GRPC: codes.NotFound, MySQLErrno: erBadDB, SQLState: "42000",
+		Code: "BRAID1006", Name: "SHARD_UNKNOWN", Text: "unknown shard", GRPC: codes.NotFound, MySQLErrno: erBadDB, SQLState: "42000",
 		Cause:  "the keyspace has no shard of that name; names are key ranges as in -80, 80-, 40-80",
-		Remedy: []string{"`braid keyspace show <keyspace>` shows the shards."},
+		Remedy: "`braid keyspace show <keyspace>` shows the shards.",
 	})
 	ShardsDoNotPartition = define(Def{
-		Code: "BRAID1007", Name: "SHARDS_DO_NOT_PARTITION", Title: "shards do not partition the key space", GRPC: codes.InvalidArgument, Class: Usage,
+		Code: "BRAID1007", Name: "SHARDS_DO_NOT_PARTITION", Text: "shards do not partition the key space", GRPC: codes.InvalidArgument, Class: Usage,
 		Cause:  "the key ranges leave a gap, overlap, or cover another range than the shards that they replace",
-		Remedy: []string{"Name shards that together cover each keyspace ID once, such as -80,80- or -40,40-80,80-c0,c0-."},
+		Remedy: "Name shards that together cover each keyspace ID once, such as -80,80- or -40,40-80,80-c0,c0-.",
 	})
 )
 
 // Topology.
 var (
 	LockHeld = define(Def{
-		Code: "BRAID1101", Name: "LOCK_HELD", Title: "lock is held", GRPC: codes.Aborted, Retry: RetrySafe,
+		Code: "BRAID1101", Name: "LOCK_HELD", Text: "lock is held", GRPC: codes.Aborted, Retry: RetrySafe,
 		Cause:  "another operation works on the same keyspace; the message names it",
-		Remedy: []string{"Wait until it has ended (`braid workflow list`), then repeat. The lock of a dead process ends by itself within seconds."},
+		Remedy: "Wait until it has ended (`braid workflow list`), then repeat. The lock of a dead process ends by itself within seconds.",
 	})
 	LockLost = define(Def{
-		Code: "BRAID1102", Name: "LOCK_LOST", Title: "lock was lost", GRPC: codes.Aborted, Retry: RetryUnknown,
+		Code: "BRAID1102", Name: "LOCK_LOST", Text: "lock was lost", GRPC: codes.Aborted, Retry: RetryUnknown,
 		Cause:  "the process could not reach the topology for longer than the lock lives, or was suspended",
-		Remedy: []string{"`braid workflow show <name>` tells how far the operation came; it is continued by the controller that leads."},
+		Remedy: "`braid workflow show <name>` tells how far the operation came; it is continued by the controller that leads.",
 	})
 	TopologyUnreachable = define(Def{
-		Code: "BRAID1103", Name: "TOPOLOGY_UNREACHABLE", Title: "topology unreachable", GRPC: codes.Unavailable, Retry: RetrySafe,
-		Cause: "etcd is down, has no leader, or the network to it is cut; streams and queries go on with what is known",
-		Remedy: []string{"Check that etcd runs and that the endpoints are right (--topology, BRAID_TOPOLOGY).",
-			"Nothing needs a restart: all parts continue by themselves when etcd answers again."},
+		Code: "BRAID1103", Name: "TOPOLOGY_UNREACHABLE", Text: "topology unreachable", GRPC: codes.Unavailable, Retry: RetrySafe,
+		Cause:  "etcd is down, has no leader, or the network to it is cut; streams and queries go on with what is known",
+		Remedy: "Check that etcd runs and that the endpoints are right (--topology, BRAID_TOPOLOGY). Nothing needs a restart: all parts continue by themselves when etcd answers again.",
 	})
 	TopologyFull = define(Def{
-		Code: "BRAID1104", Name: "TOPOLOGY_FULL", Title: "topology is out of space", GRPC: codes.ResourceExhausted,
+		Code: "BRAID1104", Name: "TOPOLOGY_FULL", Text: "topology is out of space", GRPC: codes.ResourceExhausted,
 		Cause:  "etcd has reached its quota, or its disk is full, and takes no writes",
-		Remedy: []string{"Free space, compact and defragment etcd, then clear the alarm: `etcdctl alarm disarm`."},
+		Remedy: "Free space, compact and defragment etcd, then clear the alarm: `etcdctl alarm disarm`.",
 	})
 )
 
 // This machine.
 var (
 	PortTaken = define(Def{
-		Code: "BRAID1201", Name: "PORT_TAKEN", Title: "port is taken", GRPC: codes.AlreadyExists,
+		Code: "BRAID1201", Name: "PORT_TAKEN", Text: "port is taken", GRPC: codes.AlreadyExists,
 		Cause:  "another process listens on that port, often an earlier run of the same command",
-		Remedy: []string{"End that process (`ss -ltnp` shows it), or choose another port."},
+		Remedy: "End that process (`ss -ltnp` shows it), or choose another port.",
 	})
 	NoSpace = define(Def{
-		Code: "BRAID1202", Name: "NO_SPACE", Title: "no space left", GRPC: codes.ResourceExhausted,
+		Code: "BRAID1202", Name: "NO_SPACE", Text: "no space left", GRPC: codes.ResourceExhausted,
 		Cause:  "the disk that the message names is full, or nearly so",
-		Remedy: []string{"Free space or choose another directory, then repeat."},
+		Remedy: "Free space or choose another directory, then repeat.",
 	})
 	DirInUse = define(Def{
-		Code: "BRAID1203", Name: "DIRECTORY_IN_USE", Title: "directory is in use", GRPC: codes.AlreadyExists,
+		Code: "BRAID1203", Name: "DIRECTORY_IN_USE", Text: "directory is in use", GRPC: codes.AlreadyExists,
 		Cause:  "another process works in the same data directory",
-		Remedy: []string{"End that process, or choose another directory."},
+		Remedy: "End that process, or choose another directory.",
 	})
 )
 
 // MySQL.
 var (
 	NoMySQL = define(Def{
-		Code: "BRAID2001", Name: "NO_MYSQL", Title: "no MySQL server program is available", GRPC: codes.FailedPrecondition, Class: ActionRequired,
+		Code: "BRAID2001", Name: "NO_MYSQL", Text: "no MySQL server program is available", GRPC: codes.FailedPrecondition, Class: ActionRequired,
 		Cause:  "no mysqld 8.0 or later is on the PATH, in BRAID_MYSQLD, or installed by braid",
-		Remedy: []string{"`braid mysql install` fetches one into a private directory.", "Or set BRAID_MYSQLD to the path of a mysqld."},
+		Remedy: "`braid mysql install` fetches one into a private directory. Or set BRAID_MYSQLD to the path of a mysqld.",
 	})
 	MySQLNotStarted = define(Def{
-		Code: "BRAID2002", Name: "MYSQLD_NOT_STARTED", Title: "mysqld did not start", GRPC: codes.Unavailable,
+		Code: "BRAID2002", Name: "MYSQLD_NOT_STARTED", Text: "mysqld did not start", GRPC: codes.Unavailable,
 		Cause:  "mysqld ended or did not answer in time; its last log lines are in the message",
-		Remedy: []string{"Read its error log, whose path the message names. Usual reasons: memory, disk space, a port or directory in use."},
+		Remedy: "Read its error log, whose path the message names. Usual reasons: memory, disk space, a port or directory in use.",
 	})
 	MySQLDied = define(Def{
-		Code: "BRAID2003", Name: "MYSQLD_DIED", Title: "mysqld died", GRPC: codes.Unavailable, Retry: RetryUnknown,
+		Code: "BRAID2003", Name: "MYSQLD_DIED", Text: "mysqld died", GRPC: codes.Unavailable, Retry: RetryUnknown,
 		Cause:  "the mysqld behind a tablet ended while it was needed (crash, kill, out of memory)",
-		Remedy: []string{"Where braid supervises it, it is started again and streams continue. Otherwise start it, and read its error log."},
+		Remedy: "Where braid supervises it, it is started again and streams continue. Otherwise start it, and read its error log.",
 	})
 	MySQLUnreachable = define(Def{
-		Code: "BRAID2004", Name: "MYSQL_UNREACHABLE", Title: "MySQL server unreachable", GRPC: codes.Unavailable, Retry: RetrySafe,
+		Code: "BRAID2004", Name: "MYSQL_UNREACHABLE", Text: "MySQL server unreachable", GRPC: codes.Unavailable, Retry: RetrySafe,
 		Cause:  "wrong address or account, the server is down, or the network is cut",
-		Remedy: []string{"Connect with the mysql client to the address in the message, with the same account."},
+		Remedy: "Connect with the mysql client to the address in the message, with the same account.",
 	})
 	SourcePrecondition = define(Def{
-		Code: "BRAID2005", Name: "SOURCE_PRECONDITION", Title: "the source is not set up for streams", GRPC: codes.FailedPrecondition, Class: ActionRequired,
+		Code: "BRAID2005", Name: "SOURCE_PRECONDITION", Text: "the source is not set up for streams", GRPC: codes.FailedPrecondition, Class: ActionRequired,
 		Cause:  "streams need GTID mode, binlog_format=ROW, binlog_row_image=FULL, and the privileges that the message names",
-		Remedy: []string{"Run the statements that the message gives, on the source, then repeat."},
+		Remedy: "Run the statements that the message gives, on the source, then repeat.",
 	})
 	Canceled = define(Def{
-		Code: "BRAID2006", Name: "CANCELED", Title: "canceled", GRPC: codes.Canceled, MySQLErrno: erInterrupted, SQLState: "70100", Retry: RetryUnknown,
+		Code: "BRAID2006", Name: "CANCELED", Text: "canceled", GRPC: codes.Canceled, MySQLErrno: erInterrupted, SQLState: "70100", Retry: RetryUnknown,
 		Cause:  "the caller went away or interrupted it",
-		Remedy: []string{"Repeat it when it is wanted."},
+		Remedy: "Repeat it when it is wanted.",
 	})
 )
 
 // Tables, VSchema and streams.
 var (
 	NoPrimaryKey = define(Def{
-		Code: "BRAID3001", Name: "NO_PRIMARY_KEY", Title: "table has no primary key", GRPC: codes.FailedPrecondition, Class: ActionRequired,
+		Code: "BRAID3001", Name: "NO_PRIMARY_KEY", Text: "table has no primary key", GRPC: codes.FailedPrecondition, Class: ActionRequired,
 		Cause:  "rows are copied and applied by their primary key; this table has none",
-		Remedy: []string{"Add a primary key (an invisible one will do: sql_generate_invisible_primary_key), or leave the table out."},
+		Remedy: "Add a primary key (an invisible one will do: sql_generate_invisible_primary_key), or leave the table out.",
 	})
 	UnknownVindex = define(Def{
-		Code: "BRAID3002", Name: "UNKNOWN_VINDEX", Title: "unknown vindex", GRPC: codes.InvalidArgument, Class: Usage,
+		Code: "BRAID3002", Name: "UNKNOWN_VINDEX", Text: "unknown vindex", GRPC: codes.InvalidArgument, Class: Usage,
 		Cause:  "the VSchema names a vindex that it does not define, or a type that does not exist",
-		Remedy: []string{"Define it under \"vindexes\"; types: hash, xxhash, binary, binary_md5, unicode_loose_md5, unicode_loose_xxhash, numeric, reverse_bits, null."},
+		Remedy: "Define it under \"vindexes\"; types: hash, xxhash, binary, binary_md5, unicode_loose_md5, unicode_loose_xxhash, numeric, reverse_bits, null.",
 	})
 	BadVSchema = define(Def{
-		Code: "BRAID3003", Name: "BAD_VSCHEMA", Title: "VSchema is not valid", GRPC: codes.InvalidArgument, Class: Usage,
+		Code: "BRAID3003", Name: "BAD_VSCHEMA", Text: "VSchema is not valid", GRPC: codes.InvalidArgument, Class: Usage,
 		Cause:  "the VSchema is not JSON of Vitess's form, or a table lacks what a sharded keyspace needs",
-		Remedy: []string{"Correct what the message names and apply it again with `braid vschema apply`."},
+		Remedy: "Correct what the message names and apply it again with `braid vschema apply`.",
 	})
 	TableDiffers = define(Def{
-		Code: "BRAID3004", Name: "TARGET_TABLE_DIFFERS", Title: "target table differs", GRPC: codes.FailedPrecondition, Class: ActionRequired,
+		Code: "BRAID3004", Name: "TARGET_TABLE_DIFFERS", Text: "target table differs", GRPC: codes.FailedPrecondition, Class: ActionRequired,
 		Cause:  "a table of that name is on the target, with other columns or with rows of its own",
-		Remedy: []string{"Drop or rename it on the target, or bring both definitions in line."},
+		Remedy: "Drop or rename it on the target, or bring both definitions in line.",
 	})
 	TableUnknown = define(Def{
-		Code: "BRAID3005", Name: "TABLE_UNKNOWN", Title: "unknown table", GRPC: codes.NotFound, MySQLErrno: erNoSuchTable, SQLState: "42S02",
+		Code: "BRAID3005", Name: "TABLE_UNKNOWN", Text: "unknown table", GRPC: codes.NotFound, MySQLErrno: erNoSuchTable, SQLState: "42S02",
 		Cause:  "no such table is in the keyspace or in its VSchema",
-		Remedy: []string{"`SHOW VSCHEMA TABLES` lists what the gate knows; a new table of a sharded keyspace needs an entry in the VSchema."},
+		Remedy: "`SHOW VSCHEMA TABLES` lists what the gate knows; a new table of a sharded keyspace needs an entry in the VSchema.",
 	})
 	StreamFailed = define(Def{
-		Code: "BRAID3006", Name: "STREAM_FAILED", Title: "stream failed", GRPC: codes.FailedPrecondition,
+		Code: "BRAID3006", Name: "STREAM_FAILED", Text: "stream failed", GRPC: codes.FailedPrecondition,
 		Cause:  "a transaction could not be applied, or the source's binlog is gone; the message names transaction, table and key",
-		Remedy: []string{"Mend what the message names, then `braid workflow start <name>`; the stream continues where it stopped."},
+		Remedy: "Mend what the message names, then `braid workflow start <name>`; the stream continues where it stopped.",
 	})
 	BinlogPurged = define(Def{
-		Code: "BRAID3007", Name: "BINLOG_PURGED", Title: "the source has purged binlogs that the stream needs", GRPC: codes.OutOfRange,
+		Code: "BRAID3007", Name: "BINLOG_PURGED", Text: "the source has purged binlogs that the stream needs", GRPC: codes.OutOfRange,
 		Cause:  "the stream stood longer than the source keeps binlogs",
-		Remedy: []string{"Cancel the workflow and create it again; raise binlog_expire_logs_seconds on the source."},
+		Remedy: "Cancel the workflow and create it again; raise binlog_expire_logs_seconds on the source.",
 	})
 	DiffFound = define(Def{
-		Code: "BRAID3008", Name: "DIFFERENCES", Title: "source and target differ", GRPC: codes.FailedPrecondition, Class: Differences,
+		Code: "BRAID3008", Name: "DIFFERENCES", Text: "source and target differ", GRPC: codes.FailedPrecondition, Class: Differences,
 		Cause:  "rows were written on the target by others, or earlier than the workflow, or there is a bug",
-		Remedy: []string{"`braid diff show <workflow>` lists the rows and the statements that repair them. Do not switch before."},
+		Remedy: "`braid diff show <workflow>` lists the rows and the statements that repair them. Do not switch before.",
 	})
 )
 
 // Workflows.
 var (
 	LagTooHigh = define(Def{
-		Code: "BRAID4001", Name: "LAG_TOO_HIGH", Title: "lag is too high to switch", GRPC: codes.FailedPrecondition, Class: ActionRequired, Retry: RetrySafe,
+		Code: "BRAID4001", Name: "LAG_TOO_HIGH", Text: "lag is too high to switch", GRPC: codes.FailedPrecondition, Class: ActionRequired, Retry: RetrySafe,
 		Cause:  "writes would be held for at least as long as the streams are behind",
-		Remedy: []string{"Wait until `braid workflow show <name>` shows a lag below the bound, then switch."},
+		Remedy: "Wait until `braid workflow show <name>` shows a lag below the bound, then switch.",
 	})
 	ReadsNotSwitched = define(Def{
-		Code: "BRAID4002", Name: "READS_NOT_SWITCHED", Title: "reads are not switched yet", GRPC: codes.FailedPrecondition, Class: ActionRequired,
+		Code: "BRAID4002", Name: "READS_NOT_SWITCHED", Text: "reads are not switched yet", GRPC: codes.FailedPrecondition, Class: ActionRequired,
 		Cause:  "writes are switched last, so that the targets have proved themselves with reads",
-		Remedy: []string{"Switch rdonly and replica first, or all at once: `braid workflow switch <name>`."},
+		Remedy: "Switch rdonly and replica first, or all at once: `braid workflow switch <name>`.",
 	})
 	WorkflowBusy = define(Def{
-		Code: "BRAID4003", Name: "WORKFLOW_BUSY", Title: "workflow is busy", GRPC: codes.Aborted, Retry: RetrySafe,
+		Code: "BRAID4003", Name: "WORKFLOW_BUSY", Text: "workflow is busy", GRPC: codes.Aborted, Retry: RetrySafe,
 		Cause:  "an earlier verb of the same workflow, or another workflow on the same tables, is at work",
-		Remedy: []string{"`braid workflow watch <name>` follows it; repeat when it has ended."},
+		Remedy: "`braid workflow watch <name>` follows it; repeat when it has ended.",
 	})
 	WorkflowState = define(Def{
-		Code: "BRAID4004", Name: "WORKFLOW_STATE", Title: "the workflow's state does not allow this", GRPC: codes.FailedPrecondition, Class: ActionRequired,
+		Code: "BRAID4004", Name: "WORKFLOW_STATE", Text: "the workflow's state does not allow this", GRPC: codes.FailedPrecondition, Class: ActionRequired,
 		Cause:  "for example: complete before writes are switched, or cancel after",
-		Remedy: []string{"`braid workflow show <name>` tells the state and the verbs that it allows."},
+		Remedy: "`braid workflow show <name>` tells the state and the verbs that it allows.",
 	})
 	Timeout = define(Def{
-		Code: "BRAID4005", Name: "TIMEOUT", Title: "timed out waiting", GRPC: codes.DeadlineExceeded, MySQLErrno: erNetTimeout, Retry: RetryUnknown, Class: TimedOut,
+		Code: "BRAID4005", Name: "TIMEOUT", Text: "timed out waiting", GRPC: codes.DeadlineExceeded, MySQLErrno: erNetTimeout, Retry: RetryUnknown, Class: TimedOut,
 		Cause:  "what was waited for did not happen in time; the work itself goes on",
-		Remedy: []string{"`braid workflow watch <name>` continues to wait."},
+		Remedy: "`braid workflow watch <name>` continues to wait.",
 	})
 	SwitchUndone = define(Def{
-		Code: "BRAID4006", Name: "SWITCH_UNDONE", Title: "the switch was undone", GRPC: codes.Aborted, Retry: RetrySafe,
+		Code: "BRAID4006", Name: "SWITCH_UNDONE", Text: "the switch was undone", GRPC: codes.Aborted, Retry: RetrySafe,
 		Cause:  "a step before the point of no return failed; writes go where they went before, nothing was lost",
-		Remedy: []string{"Mend what the message names, then switch again."},
+		Remedy: "Mend what the message names, then switch again.",
 	})
 	StreamsNotRunning = define(Def{
-		Code: "BRAID4007", Name: "STREAMS_NOT_RUNNING", Title: "not all streams are running", GRPC: codes.FailedPrecondition, Class: ActionRequired, Retry: RetrySafe,
+		Code: "BRAID4007", Name: "STREAMS_NOT_RUNNING", Text: "not all streams are running", GRPC: codes.FailedPrecondition, Class: ActionRequired, Retry: RetrySafe,
 		Cause:  "a stream still copies, is stopped, or is in error",
-		Remedy: []string{"`braid workflow show <name>` names it; wait for the copy, or `braid workflow start <name>`."},
+		Remedy: "`braid workflow show <name>` names it; wait for the copy, or `braid workflow start <name>`.",
 	})
 	ConfirmationNeeded = define(Def{
-		Code: "BRAID4008", Name: "CONFIRMATION_NEEDED", Title: "confirmation needed", GRPC: codes.FailedPrecondition, Class: ActionRequired,
+		Code: "BRAID4008", Name: "CONFIRMATION_NEEDED", Text: "confirmation needed", GRPC: codes.FailedPrecondition, Class: ActionRequired,
 		Cause:  "the command removes data or a way back, and nobody can be asked here",
-		Remedy: []string{"Repeat with --yes, or with --dry-run to see what it would do."},
+		Remedy: "Repeat with --yes, or with --dry-run to see what it would do.",
 	})
 	NotLeader = define(Def{
-		Code: "BRAID4009", Name: "NOT_LEADER", Title: "this controller does not lead", GRPC: codes.Unavailable, Retry: RetrySafe,
+		Code: "BRAID4009", Name: "NOT_LEADER", Text: "this controller does not lead", GRPC: codes.Unavailable, Retry: RetrySafe,
 		Cause:  "another controller leads, or none does for the seconds of an election",
-		Remedy: []string{"Repeat; the command finds the leader through the topology."},
+		Remedy: "Repeat; the command finds the leader through the topology.",
 	})
 )
 
 // Queries.
 var (
 	EpochOutdated = define(Def{
-		Code: "BRAID5001", Name: "EPOCH_OUTDATED", Title: "routing epoch outdated", GRPC: codes.Aborted, SQLState: "BR001", Retry: RetrySafe,
+		Code: "BRAID5001", Name: "EPOCH_OUTDATED", Text: "routing epoch outdated", GRPC: codes.Aborted, SQLState: "BR001", Retry: RetrySafe,
 		Cause:  "the query was routed by a routing that was replaced meanwhile; gates read it again and send the query on",
-		Remedy: []string{"Nothing, behind a gate. A client that sees it has reached a tablet directly: use the gate."},
+		Remedy: "Nothing, behind a gate. A client that sees it has reached a tablet directly: use the gate.",
 	})
 	Fenced = define(Def{
-		Code: "BRAID5002", Name: "FENCED", Title: "writes are held by a cutover", GRPC: codes.Unavailable, SQLState: "BR002", Retry: RetrySafe,
+		Code: "BRAID5002", Name: "FENCED", Text: "writes are held by a cutover", GRPC: codes.Unavailable, SQLState: "BR002", Retry: RetrySafe,
 		Cause:  "a workflow is switching the primary; gates hold writes until it is done",
-		Remedy: []string{"Repeat. If it lasts, `braid workflow show <name>` tells at which step the switch stands."},
+		Remedy: "Repeat. If it lasts, `braid workflow show <name>` tells at which step the switch stands.",
 	})
 	NotServing = define(Def{
-		Code: "BRAID5003", Name: "NOT_SERVING", Title: "not serving", GRPC: codes.Unavailable, SQLState: "BR003", Retry: RetrySafe,
+		Code: "BRAID5003", Name: "NOT_SERVING", Text: "not serving", GRPC: codes.Unavailable, SQLState: "BR003", Retry: RetrySafe,
 		Cause:  "the tablet is starting, its mysqld is down, or its shard no longer serves",
-		Remedy: []string{"`braid tablet list` shows who serves and why one does not."},
+		Remedy: "`braid tablet list` shows who serves and why one does not.",
 	})
 	Unsupported = define(Def{
-		Code: "BRAID5004", Name: "UNSUPPORTED_QUERY", Title: "unsupported query", GRPC: codes.Unimplemented, MySQLErrno: erNotSupported, SQLState: "42000",
+		Code: "BRAID5004", Name: "UNSUPPORTED_QUERY", Text: "unsupported query", GRPC: codes.Unimplemented, MySQLErrno: erNotSupported, SQLState: "42000",
 		Cause:  "the query needs work across shards that the gate does not do",
-		Remedy: []string{"Restrict it to one shard by its vindex column, split it, or send it to each shard with USE `keyspace/shard`."},
+		Remedy: "Restrict it to one shard by its vindex column, split it, or send it to each shard with USE `keyspace/shard`.",
 	})
 	PartialCommit = define(Def{
-		Code: "BRAID5005", Name: "PARTIAL_COMMIT", Title: "commit is done on some shards only", GRPC: codes.DataLoss, Retry: RetryUnknown,
+		Code: "BRAID5005", Name: "PARTIAL_COMMIT", Text: "commit is done on some shards only", GRPC: codes.DataLoss, Retry: RetryUnknown,
 		Cause:  "a transaction over several shards commits shard by shard; a later commit failed after an earlier one was done",
-		Remedy: []string{"The message names the shards that committed and those that did not: look, then write what is missing or take the rest back."},
+		Remedy: "The message names the shards that committed and those that did not: look, then write what is missing or take the rest back.",
 	})
 	SyntaxError = define(Def{
-		Code: "BRAID5006", Name: "SYNTAX_ERROR", Title: "syntax error", GRPC: codes.InvalidArgument, MySQLErrno: erParse, SQLState: "42000",
+		Code: "BRAID5006", Name: "SYNTAX_ERROR", Text: "syntax error", GRPC: codes.InvalidArgument, MySQLErrno: erParse, SQLState: "42000",
 		Cause:  "the statement does not parse",
-		Remedy: []string{"Correct the statement at the place that the message names."},
+		Remedy: "Correct the statement at the place that the message names.",
 	})
 	NoPrimary = define(Def{
-		Code: "BRAID5007", Name: "NO_TABLET", Title: "no tablet serves this", GRPC: codes.Unavailable, Retry: RetrySafe,
+		Code: "BRAID5007", Name: "NO_TABLET", Text: "no tablet serves this", GRPC: codes.Unavailable, Retry: RetrySafe,
 		Cause:  "the shard has no living tablet of the wanted type",
-		Remedy: []string{"`braid tablet list --keyspace <keyspace>` shows what runs; start the tablet that is missing."},
+		Remedy: "`braid tablet list --keyspace <keyspace>` shows what runs; start the tablet that is missing.",
 	})
 )
 
 // The program itself.
 var (
 	Internal = define(Def{
-		Code: "BRAID9001", Name: "INTERNAL", Title: "internal error", GRPC: codes.Unknown, Retry: RetryUnknown,
+		Code: "BRAID9001", Name: "INTERNAL", Text: "internal error", GRPC: codes.Unknown, Retry: RetryUnknown,
 		Cause:  "an error that the catalogue does not name",
-		Remedy: []string{"The message says what happened. If it does not help, report it with the message and the logs around it."},
+		Remedy: "The message says what happened. If it does not help, report it with the message and the logs around it.",
 	})
 	OutcomeUnknown = define(Def{
-		Code: "BRAID9002", Name: "OUTCOME_UNKNOWN", Title: "outcome unknown", GRPC: codes.Unknown, Retry: RetryUnknown,
+		Code: "BRAID9002", Name: "OUTCOME_UNKNOWN", Text: "outcome unknown", GRPC: codes.Unknown, Retry: RetryUnknown,
 		Cause:  "the connection ended after a write was sent and before it was answered",
-		Remedy: []string{"Look whether it was done before it is repeated."},
+		Remedy: "Look whether it was done before it is repeated.",
 	})
 	PeerUnreachable = define(Def{
-		Code: "BRAID9003", Name: "PEER_UNREACHABLE", Title: "a part of braid is unreachable", GRPC: codes.Unavailable, Retry: RetryUnknown,
+		Code: "BRAID9003", Name: "PEER_UNREACHABLE", Text: "a part of braid is unreachable", GRPC: codes.Unavailable, Retry: RetryUnknown,
 		Cause:  "the daemon at the address is down, or the network to it is cut",
-		Remedy: []string{"`braid status` shows what runs. Calls are repeated where that is safe."},
+		Remedy: "`braid status` shows what runs. Calls are repeated where that is safe.",
 	})
 )

@@ -47,10 +47,10 @@ const (
 type Def struct {
 	Code  string // BRAID1002
 	Name  string // NOT_FOUND
-	Title string // one clause, lower case
+	Text  string // one clause, lower case
 	Cause string // what usually leads to it
-	// Remedy is what to do, as sentences or commands, one each.
-	Remedy     []string
+	// Remedy is what to do, in sentences.
+	Remedy     string
 	MySQLErrno uint16
 	SQLState   string
 	GRPC       codes.Code
@@ -58,8 +58,8 @@ type Def struct {
 	Class      Class
 }
 
-// Error is the title, so that a wrapped entry reads well.
-func (d *Def) Error() string { return d.Title }
+// Error is the text, so that a wrapped entry reads well.
+func (d *Def) Error() string { return d.Text }
 
 // Error is one occurrence of an entry.
 type Error struct {
@@ -69,7 +69,7 @@ type Error struct {
 	Steps []string // what to do in this case; none means the entry's remedy
 }
 
-// New makes an occurrence of d. cause may be nil. Without a format the entry's title is the text.
+// New makes an occurrence of d. cause may be nil. Without a format the entry's text is the text.
 func New(d *Def, cause error, format string, args ...any) *Error {
 	return &Error{Def: d, Text: fmt.Sprintf(format, args...), Cause: cause}
 }
@@ -82,14 +82,10 @@ func (e *Error) With(steps ...string) *Error {
 
 // Error is the text and the cause.
 func (e *Error) Error() string {
-	text := e.Text
-	if text == "" {
-		text = e.Title
-	}
 	if e.Cause == nil {
-		return text
+		return e.what()
 	}
-	return text + ": " + e.Cause.Error()
+	return e.what() + ": " + e.Cause.Error()
 }
 
 // Unwrap lets errors.Is and errors.As see the entry and the cause.
@@ -105,7 +101,7 @@ func (e *Error) NextSteps() []string {
 	if len(e.Steps) > 0 {
 		return e.Steps
 	}
-	return e.Remedy
+	return []string{e.Remedy}
 }
 
 // Of returns err as an occurrence of the catalogue, nil for nil. Context that was wrapped around an occurrence is kept in
@@ -166,7 +162,7 @@ func ExitCode(err error) int {
 // Lookup finds an entry by its code or name, in any case; nil when there is none.
 func Lookup(code string) *Def {
 	code = strings.ToUpper(code)
-	for _, d := range Catalogue() {
+	for _, d := range All() {
 		if d.Code == code || d.Name == code || d.Code+"_"+d.Name == code {
 			return d
 		}

@@ -11,16 +11,18 @@ import (
 //	error: BRAID4001 lag of shard 80- is 12s, at most 10s is allowed
 //	cause: writes would be held for at least as long as the streams are behind
 //	remedy: Wait until `braid workflow show orders` shows …
-func Render(w io.Writer, err error) {
+//
+// or, for programs, its JSON envelope as one line.
+func Render(w io.Writer, err error, asJSON bool) {
 	if err == nil {
 		return
 	}
-	e := Of(err)
-	text := e.Text
-	if text == "" {
-		text = e.Title
+	if asJSON {
+		fmt.Fprintf(w, "%s\n", JSON(err))
+		return
 	}
-	fmt.Fprintf(w, "error: %s %s\n", e.Code, text)
+	e := Of(err)
+	fmt.Fprintf(w, "error: %s %s\n", e.Code, e.what())
 	fmt.Fprintf(w, "cause: %s\n", e.cause())
 	for _, step := range e.NextSteps() {
 		fmt.Fprintf(w, "remedy: %s\n", step)
@@ -28,6 +30,13 @@ func Render(w io.Writer, err error) {
 	if RetryOf(err) == RetryUnknown && e.Retry != RetryUnknown {
 		fmt.Fprintf(w, "note: %s\n", RetryUnknown)
 	}
+}
+
+func (e *Error) what() string {
+	if e.Text == "" {
+		return e.Def.Text
+	}
+	return e.Text
 }
 
 func (e *Error) cause() string {
@@ -50,12 +59,9 @@ type Envelope struct {
 // EnvelopeOf fills an envelope.
 func EnvelopeOf(err error) Envelope {
 	e := Of(err)
-	v := Envelope{Status: "error", Code: e.Code + "_" + e.Name, Error: e.Text, Cause: e.cause(), NextSteps: e.NextSteps(), Retry: "never"}
+	v := Envelope{Status: "error", Code: e.Code + "_" + e.Name, Error: e.what(), Cause: e.cause(), NextSteps: e.NextSteps(), Retry: "never"}
 	if e.Class == ActionRequired {
 		v.Status = "action_required"
-	}
-	if v.Error == "" {
-		v.Error = e.Title
 	}
 	switch RetryOf(err) {
 	case RetrySafe:

@@ -51,11 +51,11 @@ func FromGRPC(err error) error {
 	}
 	switch st.Code() {
 	case codes.Unavailable:
-		return &Error{Def: PeerUnreachable, Text: PeerUnreachable.Title, Cause: err}
+		return &Error{Def: PeerUnreachable, Text: PeerUnreachable.Text, Cause: err}
 	case codes.DeadlineExceeded:
-		return &Error{Def: Timeout, Text: Timeout.Title, Cause: context.DeadlineExceeded}
+		return &Error{Def: Timeout, Text: Timeout.Text, Cause: context.DeadlineExceeded}
 	case codes.Canceled:
-		return &Error{Def: Canceled, Text: Canceled.Title, Cause: context.Canceled}
+		return &Error{Def: Canceled, Text: Canceled.Text, Cause: context.Canceled}
 	case codes.Unimplemented:
 		return &Error{Def: PeerUnreachable, Text: "the other side does not know this call: a different version of braid", Cause: err}
 	}
@@ -86,7 +86,7 @@ type remoteUnknown struct{ cause error }
 
 func (r remoteUnknown) Error() string {
 	if r.cause == nil {
-		return OutcomeUnknown.Title
+		return OutcomeUnknown.Text
 	}
 	return r.cause.Error()
 }

@@ -19,6 +19,10 @@ const (
 	// of a cutover by another controller (LeaderLease) and the restart of a mysqld in the middle of one.
 	GateHold = 60 * time.Second
 
+	// Topology bounds one operation on the topology. An etcd that elects a new leader answers again within two seconds; what
+	// takes longer is an outage, and the caller is told so.
+	Topology = 5 * time.Second
+
 	// FenceDrain is how long open transactions may go on after a fence was set; then they are killed.
 	FenceDrain = 3 * time.Second
 
