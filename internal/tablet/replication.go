@@ -16,7 +16,7 @@ type adminConn struct {
 	cfg sqlconn.Config
 	mu  struct {
 		sync.Mutex // held while the connection is in use: calls take turns
-		conn *sqlconn.Conn
+		conn       *sqlconn.Conn
 	}
 }
 

@@ -1,0 +1,15 @@
+// Command braid keeps MySQL data moving while applications keep writing. See the README.
+package main
+
+import (
+	"os"
+
+	"braid/internal/cli"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	os.Exit(cli.Main(version, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}

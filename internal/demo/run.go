@@ -1,0 +1,361 @@
+package demo
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	controlpb "braid/api/control"
+	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
+)
+
+// Config says how large the demo is.
+type Config struct {
+	Rows    int // customers, and as many orders
+	Writers int
+	Seed    uint64
+}
+
+// Deps is the cluster that the demo drives.
+type Deps struct {
+	Control  controlpb.ControlClient
+	Gate     *sql.DB // an application's view: one database, default keyspace commerce
+	Progress *Progress
+	// Shards opens the mysqld of a shard's primary itself, for the audit, without gate or tablet in between.
+	Shards func(keyspace, shard string) (*sql.DB, error)
+}
+
+// Names of the workflows.
+const (
+	moveName    = "to_customer"
+	reshardName = "split"
+)
+
+type story struct {
+	cfg    Config
+	deps   Deps
+	report *Report
+	ledger *Ledger
+	ws     *Writers
+	loaded Loaded
+}
+
+// Run tells the story. The report is complete only when the error is nil; Report.OK says whether everything held.
+func Run(ctx context.Context, cfg Config, deps Deps) (*Report, error) {
+	start := time.Now()
+	s := &story{cfg: cfg, deps: deps, report: &Report{APIVersion: "braid/v1"}, ledger: NewLedger()}
+	defer func() {
+		if s.ws != nil {
+			s.ws.Stop()
+		}
+	}()
+	for _, step := range []func(context.Context) error{
+		s.prepare, s.load, s.startWriters, s.move, s.reshard, s.backAndForth, s.audit,
+	} {
+		if err := step(ctx); err != nil {
+			return s.report, err
+		}
+	}
+	s.report.Seconds = time.Since(start).Seconds()
+	s.report.judge()
+	return s.report, nil
+}
+
+func (s *story) prepare(ctx context.Context) error {
+	s.deps.Progress.Say("creating tables and sequences in keyspace commerce")
+	if _, err := s.deps.Control.ApplySchema(ctx, &controlpb.ApplySchemaRequest{Keyspace: "commerce", Sql: createTables}); err != nil {
+		return fmt.Errorf("create tables: %w", errs.FromGRPC(err))
+	}
+	for ks, doc := range map[string]string{"commerce": commerceVSchema} {
+		if _, err := s.deps.Control.ApplyVSchema(ctx, &controlpb.ApplyVSchemaRequest{Keyspace: ks, VschemaJson: doc}); err != nil {
+			return fmt.Errorf("vschema of %s: %w", ks, errs.FromGRPC(err))
+		}
+	}
+	if err := s.deps.Gate.QueryRowContext(ctx, "SELECT @@version").Scan(&s.report.MySQL); err != nil {
+		return fmt.Errorf("ask the gate: %w", err)
+	}
+	return nil
+}
+
+func (s *story) load(ctx context.Context) error {
+	s.deps.Progress.Say("loading %d customers and %d orders through the gate", s.cfg.Rows, s.cfg.Rows)
+	bar := s.deps.Progress.Bar("load")
+	done := make(chan int, 16)
+	counted := make(chan struct{})
+	go func() { // ends with the load: it owns the bar
+		defer close(counted)
+		total := 0
+		for n := range done {
+			total += n
+			bar.Set(int64(total), int64(2*s.cfg.Rows))
+		}
+		bar.Done()
+	}()
+	loaded, err := load(ctx, s.deps.Gate, s.ledger, s.cfg.Rows, func(n int) { done <- n })
+	close(done)
+	<-counted
+	s.loaded, s.report.Customers, s.report.Orders = loaded, loaded.Customers, loaded.Orders
+	return err
+}
+
+func (s *story) startWriters(ctx context.Context) error {
+	s.deps.Progress.Say("%d writers begin, and write until the end", s.cfg.Writers)
+	s.ws = StartWriters(ctx, s.deps.Gate, s.ledger, s.cfg.Writers, s.loaded, s.cfg.Seed)
+	return nil
+}
+
+// move takes customer and corder out of commerce, into a keyspace of their own.
+func (s *story) move(ctx context.Context) error {
+	s.deps.Progress.Say("move: customer and corder from commerce to customer/0")
+	err := s.copy(ctx, &controlpb.CreateWorkflowRequest{Name: moveName, Type: "move", SourceKeyspace: "commerce", TargetKeyspace: "customer",
+		Tables: []string{"customer", "corder"}, TargetShards: []string{"0"}})
+	if err != nil {
+		return err
+	}
+	if err := s.diff(ctx, moveName, "before the switch"); err != nil {
+		return err
+	}
+	if err := s.traffic(ctx, moveName, "forward", "RDONLY", "REPLICA"); err != nil {
+		return err
+	}
+	if err := s.traffic(ctx, moveName, "forward", "PRIMARY"); err != nil {
+		return err
+	}
+	if err := s.followed(ctx, moveName); err != nil {
+		return err
+	}
+	return s.verb(ctx, moveName, "complete", func(ctx context.Context) (*controlpb.WorkflowReply, error) {
+		return s.deps.Control.CompleteWorkflow(ctx, &controlpb.WorkflowRequest{Name: moveName})
+	})
+}
+
+// reshard splits the new keyspace in two.
+func (s *story) reshard(ctx context.Context) error {
+	s.deps.Progress.Say("reshard: customer/0 into -80 and 80-, by hash of customer_id")
+	if _, err := s.deps.Control.ApplyVSchema(ctx, &controlpb.ApplyVSchemaRequest{Keyspace: "customer", VschemaJson: customerVSchema}); err != nil {
+		return fmt.Errorf("vschema of customer: %w", errs.FromGRPC(err))
+	}
+	err := s.copy(ctx, &controlpb.CreateWorkflowRequest{Name: reshardName, Type: "reshard", SourceKeyspace: "customer", TargetKeyspace: "customer",
+		SourceShards: []string{"0"}, TargetShards: []string{"-80", "80-"}})
+	if err != nil {
+		return err
+	}
+	if err := s.diff(ctx, reshardName, "before the switch"); err != nil {
+		return err
+	}
+	for _, t := range []string{"RDONLY", "REPLICA", "PRIMARY"} {
+		if err := s.traffic(ctx, reshardName, "forward", t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// backAndForth reverses the traffic once, and switches again.
+func (s *story) backAndForth(ctx context.Context) error {
+	s.deps.Progress.Say("reverse: traffic back to customer/0, then to the shards again")
+	if err := s.traffic(ctx, reshardName, "reverse"); err != nil {
+		return err
+	}
+	if err := s.diff(ctx, reshardName, "reversed"); err != nil {
+		return err
+	}
+	if err := s.traffic(ctx, reshardName, "forward"); err != nil {
+		return err
+	}
+	if err := s.diff(ctx, reshardName, "switched again"); err != nil {
+		return err
+	}
+	return s.followed(ctx, reshardName)
+}
+
+// copy creates a workflow and waits until its streams follow.
+func (s *story) copy(ctx context.Context, req *controlpb.CreateWorkflowRequest) error {
+	begun := time.Now()
+	if _, err := s.deps.Control.CreateWorkflow(ctx, req); err != nil {
+		return fmt.Errorf("create workflow %s: %w", req.Name, errs.FromGRPC(err))
+	}
+	bar := s.deps.Progress.Bar("copy")
+	var rows int64
+	err := s.wait(ctx, req.Name, func(w *controlpb.Workflow) bool {
+		rows = 0
+		var total int64
+		for _, st := range w.Streams {
+			rows += st.RowsCopied
+			total += max(st.RowsTotal, st.RowsCopied)
+		}
+		bar.Set(rows, total)
+		return !w.Busy && w.State == "Running"
+	})
+	bar.Done()
+	if err != nil {
+		return err
+	}
+	took := time.Since(begun).Seconds()
+	s.report.Copies = append(s.report.Copies, Copy{Workflow: req.Name, Rows: rows, Seconds: took, RowsPerSec: float64(rows) / took})
+	s.deps.Progress.Say("copied %d rows in %.1f s", rows, took)
+	return nil
+}
+
+// settle is how long writers go on after a switch before its pause is read: a gap ends with the next acknowledged write.
+const settle = time.Second
+
+// traffic switches (or reverses) some tablet types, none meaning all, and measures the writers' pause.
+func (s *story) traffic(ctx context.Context, name, direction string, types ...string) error {
+	begun := time.Now()
+	err := s.verb(ctx, name, direction+" switch", func(ctx context.Context) (*controlpb.WorkflowReply, error) {
+		req := &controlpb.SwitchTrafficRequest{Name: name, TabletTypes: types}
+		if direction == "reverse" {
+			return s.deps.Control.ReverseTraffic(ctx, req)
+		}
+		return s.deps.Control.SwitchTraffic(ctx, req)
+	})
+	if err != nil {
+		return err
+	}
+	ended := time.Now()
+	pause(ctx, settle)
+	w, err := s.show(ctx, name)
+	if err != nil {
+		return err
+	}
+	if len(types) == 0 {
+		types = []string{"RDONLY", "REPLICA", "PRIMARY"}
+	}
+	sw := Switch{Workflow: name, Direction: direction, TabletTypes: types, PauseMS: float64(s.ws.LongestGap(begun, ended).Microseconds()) / 1000}
+	if last := w.LastSwitch; last != nil {
+		if last.Result != "done" {
+			return fmt.Errorf("switch of %s was undone: %s", name, last.Error)
+		}
+		sw.FencedMS = last.FencedMs
+	}
+	s.report.Switches = append(s.report.Switches, sw)
+	s.deps.Progress.Say("%s %s: %s, longest write pause %.0f ms", name, direction, strings.Join(types, " "), sw.PauseMS)
+	return nil
+}
+
+// verb asks for something and waits until it has ended.
+func (s *story) verb(ctx context.Context, name, what string, do func(context.Context) (*controlpb.WorkflowReply, error)) error {
+	if _, err := do(ctx); err != nil {
+		return fmt.Errorf("%s of %s: %w", what, name, errs.FromGRPC(err))
+	}
+	return s.wait(ctx, name, func(w *controlpb.Workflow) bool { return !w.Busy })
+}
+
+func (s *story) followed(ctx context.Context, name string) error {
+	w, err := s.show(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, st := range w.Streams {
+		s.report.TransactionsFollowed += st.Transactions
+	}
+	return nil
+}
+
+func (s *story) show(ctx context.Context, name string) (*controlpb.Workflow, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeouts.RPC)
+	defer cancel()
+	w, err := s.deps.Control.ShowWorkflow(ctx, &controlpb.ShowWorkflowRequest{Name: name})
+	if err != nil {
+		return nil, fmt.Errorf("show workflow %s: %w", name, errs.FromGRPC(err))
+	}
+	return w, nil
+}
+
+const (
+	pollPeriod = 100 * time.Millisecond
+	// patience is how long a controller may be away (restarting, electing) before the demo gives up on it.
+	patience = time.Minute
+)
+
+// wait polls a workflow until done says so.
+func (s *story) wait(ctx context.Context, name string, done func(*controlpb.Workflow) bool) error {
+	return poll(ctx, func() (bool, error) {
+		w, err := s.show(ctx, name)
+		switch {
+		case err != nil:
+			return false, err
+		case w.State == "Error" && !w.Busy:
+			return false, final{fmt.Errorf("workflow %s: %s", name, w.Message)}
+		}
+		return done(w), nil
+	})
+}
+
+// final is an error that waiting does not mend.
+type final struct{ error }
+
+func (f final) Unwrap() error { return f.error }
+
+// poll calls fn until it is done. Errors are borne for as long as patience lasts.
+func poll(ctx context.Context, fn func() (bool, error)) error {
+	var since time.Time
+	for {
+		done, err := fn()
+		var end final
+		switch {
+		case errors.As(err, &end):
+			return end.error
+		case err == nil && done:
+			return nil
+		case err == nil:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) > patience:
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		pause(ctx, pollPeriod)
+	}
+}
+
+// diff compares both sides while everything goes on.
+func (s *story) diff(ctx context.Context, name, when string) error {
+	begun := time.Now()
+	d, err := s.deps.Control.StartDiff(ctx, &controlpb.StartDiffRequest{Workflow: name, MaxReportRows: 5})
+	if err != nil {
+		return fmt.Errorf("diff of %s: %w", name, errs.FromGRPC(err))
+	}
+	bar := s.deps.Progress.Bar("vdiff")
+	uuid := d.Uuid
+	err = poll(ctx, func() (bool, error) {
+		rctx, cancel := context.WithTimeout(ctx, timeouts.RPC)
+		defer cancel()
+		if d, err = s.deps.Control.ShowDiff(rctx, &controlpb.ShowDiffRequest{Workflow: name, Uuid: uuid}); err != nil {
+			return false, errs.FromGRPC(err)
+		}
+		var compared, total int64
+		for _, t := range d.Tables {
+			compared += t.RowsCompared
+			total += max(t.RowsTotal, t.RowsCompared)
+		}
+		bar.Set(compared, total)
+		if d.State == "error" {
+			return false, final{fmt.Errorf("diff of %s: %s", name, d.Error)}
+		}
+		return d.State == "completed", nil
+	})
+	bar.Done()
+	if err != nil {
+		return err
+	}
+	result := Diff{Workflow: name, When: when, Seconds: time.Since(begun).Seconds()}
+	for _, t := range d.Tables {
+		result.Rows += t.RowsCompared
+		result.Differences += t.Mismatched + t.ExtraSource + t.ExtraTarget
+		for _, row := range t.Rows {
+			s.report.Problems = append(s.report.Problems, fmt.Sprintf("%s %s: %s", t.Table, t.Source, row))
+		}
+	}
+	s.report.Diffs = append(s.report.Diffs, result)
+	s.deps.Progress.Say("vdiff of %s (%s): %d rows compared in %.1f s, %d differences", name, when, result.Rows, result.Seconds, result.Differences)
+	return nil
+}
