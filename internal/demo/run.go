@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	controlpb "braid/api/control"
@@ -85,19 +86,18 @@ func (s *story) load(ctx context.Context) error {
 	s.deps.Progress.Say("loading %d customers and %d orders through the gate", s.cfg.Rows, s.cfg.Rows)
 	bar := s.deps.Progress.Bar("load")
 	done := make(chan int, 16)
-	counted := make(chan struct{})
-	go func() { // ends with the load: it owns the bar
-		defer close(counted)
+	var counter sync.WaitGroup // one goroutine, which owns the bar and ends with the load
+	counter.Go(func() {
 		total := 0
 		for n := range done {
 			total += n
 			bar.Set(int64(total), int64(2*s.cfg.Rows))
 		}
 		bar.Done()
-	}()
+	})
 	loaded, err := load(ctx, s.deps.Gate, s.ledger, s.cfg.Rows, func(n int) { done <- n })
 	close(done)
-	<-counted
+	counter.Wait()
 	s.loaded, s.report.Customers, s.report.Orders = loaded, loaded.Customers, loaded.Orders
 	return err
 }
