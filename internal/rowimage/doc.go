@@ -1,0 +1,40 @@
+// Package rowimage is about rows: how the binlog stores them, and the one form in which Braid compares, filters and writes them.
+//
+// # Model
+//
+// A [Row] has one cell per column, in table order. A cell is the text that MySQL's text protocol gives for the column, with
+// time_zone '+00:00' and NAMES binary, made canonical so that a SELECT and a binlog image give identical bytes:
+//
+//	integers, YEAR, DECIMAL    the text, without the padding of ZEROFILL
+//	FLOAT, DOUBLE              the shortest decimal text of the value as a 64-bit float (Go's 'g', -1, 64)
+//	BIT, ENUM, SET             the number, unsigned
+//	DATE, TIME, DATETIME,
+//	TIMESTAMP                  the text with the column's fractional digits
+//	CHAR, VARCHAR, TEXT        the bytes in the column's character set
+//	BINARY(n)                  n bytes, padded with zeros
+//	VARBINARY, BLOB, GEOMETRY,
+//	VECTOR                     the bytes
+//	JSON                       the text as MySQL renders it
+//
+// [SelectExpr] and [Canonical] make cells of a SELECT; a [Decoder] makes them of a row event; [AppendLiteral] writes one back.
+//
+// A [TableMap] is a parsed TABLE_MAP event; its [Decoder] is compiled for one table definition. It walks a row event in two steps, and
+// the first is all that a filter needs:
+//
+//	body ──walk──▶ Image: offsets of each cell, no allocation ──cell──▶ canonical bytes, for the columns that are wanted
+//
+// # Invariants
+//
+//   - Decoding an image and selecting the row give equal cells, for every type; the round trip against a real server proves it.
+//   - Storing a cell with AppendLiteral and selecting it gives the cell again, with the one exception that AppendLiteral names.
+//   - No input makes a parser panic or read outside of its argument, and none allocates more than a small multiple of its size.
+//
+// # Concurrency
+//
+// A TableMap is immutable. A Decoder owns scratch memory: one goroutine at a time.
+//
+// # Failure
+//
+// An image that does not fit its definition is an error that shows both sides, never a guess. Partial images (binlog_row_image other
+// than FULL) are [ErrPartialImage], partial JSON updates (binlog_row_value_options=PARTIAL_JSON) are [ErrPartialJSON].
+package rowimage

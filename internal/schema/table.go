@@ -1,0 +1,101 @@
+package schema
+
+// Column is a column as information_schema describes it. It has no pointers into anything that changes.
+type Column struct {
+	Name          string   `json:"name"`
+	DataType      string   `json:"data_type"`   // lower case, without length or attributes: "bigint"
+	ColumnType    string   `json:"column_type"` // as SHOW CREATE TABLE has it: "bigint unsigned"
+	Unsigned      bool     `json:"unsigned,omitempty"`
+	Charset       string   `json:"charset,omitempty"`
+	Collation     string   `json:"collation,omitempty"`
+	Nullable      bool     `json:"nullable,omitempty"`
+	Length        int64    `json:"length,omitempty"`    // characters of CHAR, VARCHAR and TEXT; bytes of BINARY, VARBINARY and BLOB
+	Precision     int      `json:"precision,omitempty"` // digits of DECIMAL; bits of BIT
+	Scale         int      `json:"scale,omitempty"`     // digits after the point of DECIMAL
+	Fsp           int      `json:"fsp,omitempty"`       // fractional digits of TIME, DATETIME and TIMESTAMP
+	Generated     bool     `json:"generated,omitempty"` // VIRTUAL or STORED: never written, always in the row image
+	Expression    string   `json:"expression,omitempty"`
+	Invisible     bool     `json:"invisible,omitempty"` // SELECT * leaves it out; a generated invisible primary key is one
+	AutoIncrement bool     `json:"auto_increment,omitempty"`
+	EnumValues    []string `json:"enum_values,omitempty"` // members of ENUM and SET, in order
+	Default       *string  `json:"default,omitempty"`
+}
+
+// Zerofill reports whether the server pads the column's numbers with zeros when it prints them.
+func (c *Column) Zerofill() bool { return hasWord(c.ColumnType, "zerofill") }
+
+// Table is the definition of a base table at one moment.
+type Table struct {
+	DB      string   `json:"db"`
+	Name    string   `json:"name"`
+	Columns []Column `json:"columns"` // in table order, invisible and generated ones included: the order of a row image
+	// PrimaryKey are indexes into Columns; empty when the table has none.
+	PrimaryKey []int `json:"primary_key,omitempty"`
+	// UniqueKeys are the other unique keys whose columns all have an index, in the server's order.
+	UniqueKeys [][]int `json:"unique_keys,omitempty"`
+	// Indexes are all indexes, the primary key and those on expressions or prefixes included.
+	Indexes         []Index `json:"indexes,omitempty"`
+	Engine          string  `json:"engine,omitempty"`
+	Charset         string  `json:"charset,omitempty"`
+	Collation       string  `json:"collation,omitempty"`
+	Rows            int64   `json:"rows,omitempty"` // the server's estimate
+	CreateStatement string  `json:"create_statement,omitempty"`
+}
+
+// Index is one index of a table.
+type Index struct {
+	Name   string      `json:"name"`
+	Unique bool        `json:"unique,omitempty"`
+	Parts  []IndexPart `json:"parts"`
+}
+
+// IndexPart is a column, the prefix of one, or an expression.
+type IndexPart struct {
+	Column     int    `json:"column"`               // index into Table.Columns; -1 for an expression
+	Prefix     int    `json:"prefix,omitempty"`     // characters or bytes that are indexed; 0 is all
+	Expression string `json:"expression,omitempty"` // of a functional or multi-valued key part
+	Descending bool   `json:"descending,omitempty"`
+}
+
+// Whole reports whether every part is a whole column, so that equality of the key is equality of columns.
+func (i *Index) Whole() bool {
+	for _, p := range i.Parts {
+		if p.Column < 0 || p.Prefix > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Column returns the index of the named column, compared as MySQL does (without case), or -1.
+func (t *Table) Column(name string) int {
+	for i := range t.Columns {
+		if equalName(t.Columns[i].Name, name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// KeyColumns are the columns that identify a row: the primary key, else the first unique key without nullable columns,
+// else none.
+func (t *Table) KeyColumns() []int {
+	if len(t.PrimaryKey) > 0 {
+		return t.PrimaryKey
+	}
+	for _, key := range t.UniqueKeys {
+		if t.notNull(key) {
+			return key
+		}
+	}
+	return nil
+}
+
+func (t *Table) notNull(key []int) bool {
+	for _, c := range key {
+		if t.Columns[c].Nullable {
+			return false
+		}
+	}
+	return true
+}
