@@ -9,20 +9,17 @@ import (
 	"braid/internal/vindex"
 )
 
-// auditShards is where the rows must be at the end.
-var auditShards = []string{"-80", "80-"}
-
-// audit stops the writers and compares the ledger with what the shards' own mysqlds hold.
-func (s *story) audit(ctx context.Context) error {
-	s.ws.Stop()
+// Audit stops the writers and compares the ledger with what the mysqlds of these shards of keyspace customer hold.
+func (s *Story) Audit(ctx context.Context, shards ...string) error {
+	s.StopWriters()
 	s.report.Writes = s.ws.Summary()
 	s.deps.Progress.Say("writers stopped after %d transactions; checking the ledger against every row of every shard", s.report.Writes.Acknowledged)
-	owner, err := shardOwner(auditShards)
+	owner, err := shardOwner(shards)
 	if err != nil {
 		return err
 	}
 	a := s.ledger.Audit(owner)
-	for _, shard := range auditShards {
+	for _, shard := range shards {
 		if err := s.auditShard(ctx, a, shard); err != nil {
 			return fmt.Errorf("audit customer/%s: %w", shard, err)
 		}
@@ -57,7 +54,7 @@ func shardOwner(shards []string) (func(int64) string, error) {
 	}, nil
 }
 
-func (s *story) auditShard(ctx context.Context, a *Audit, shard string) error {
+func (s *Story) auditShard(ctx context.Context, a *Audit, shard string) error {
 	db, err := s.deps.Shards("customer", shard)
 	if err != nil {
 		return err

@@ -36,37 +36,53 @@ const (
 	reshardName = "split"
 )
 
-type story struct {
+// Story is one run, step by step. Run tells the whole of it; tests tell parts of it, with accidents in between.
+type Story struct {
 	cfg    Config
 	deps   Deps
 	report *Report
 	ledger *Ledger
 	ws     *Writers
 	loaded Loaded
+	start  time.Time
 }
 
 // Run tells the story. The report is complete only when the error is nil; Report.OK says whether everything held.
 func Run(ctx context.Context, cfg Config, deps Deps) (*Report, error) {
-	start := time.Now()
-	s := &story{cfg: cfg, deps: deps, report: &Report{APIVersion: "braid/v1"}, ledger: NewLedger()}
-	defer func() {
-		if s.ws != nil {
-			s.ws.Stop()
-		}
-	}()
-	for _, step := range []func(context.Context) error{
-		s.prepare, s.load, s.startWriters, s.move, s.reshard, s.backAndForth, s.audit,
-	} {
+	s := NewStory(cfg, deps)
+	defer s.StopWriters()
+	for _, step := range []func(context.Context) error{s.Prepare, s.Load, s.StartWriters, s.move, s.reshard, s.backAndForth} {
 		if err := step(ctx); err != nil {
 			return s.report, err
 		}
 	}
-	s.report.Seconds = time.Since(start).Seconds()
-	s.report.judge()
-	return s.report, nil
+	if err := s.Audit(ctx, "-80", "80-"); err != nil {
+		return s.report, err
+	}
+	return s.Report(), nil
 }
 
-func (s *story) prepare(ctx context.Context) error {
+// NewStory begins a run.
+func NewStory(cfg Config, deps Deps) *Story {
+	return &Story{cfg: cfg, deps: deps, report: &Report{APIVersion: "braid/v1"}, ledger: NewLedger(), start: time.Now()}
+}
+
+// Report judges what was measured so far.
+func (s *Story) Report() *Report {
+	s.report.Seconds = time.Since(s.start).Seconds()
+	s.report.judge()
+	return s.report
+}
+
+// StopWriters ends the writers, if there are any.
+func (s *Story) StopWriters() {
+	if s.ws != nil {
+		s.ws.Stop()
+	}
+}
+
+// Prepare creates tables, sequences and the VSchema of keyspace commerce.
+func (s *Story) Prepare(ctx context.Context) error {
 	s.deps.Progress.Say("creating tables and sequences in keyspace commerce")
 	if _, err := s.deps.Control.ApplySchema(ctx, &controlpb.ApplySchemaRequest{Keyspace: "commerce", Sql: createTables}); err != nil {
 		return fmt.Errorf("create tables: %w", errs.FromGRPC(err))
@@ -82,7 +98,8 @@ func (s *story) prepare(ctx context.Context) error {
 	return nil
 }
 
-func (s *story) load(ctx context.Context) error {
+// Load fills the tables through the gate.
+func (s *Story) Load(ctx context.Context) error {
 	s.deps.Progress.Say("loading %d customers and %d orders through the gate", s.cfg.Rows, s.cfg.Rows)
 	bar := s.deps.Progress.Bar("load")
 	done := make(chan int, 16)
@@ -102,53 +119,52 @@ func (s *story) load(ctx context.Context) error {
 	return err
 }
 
-func (s *story) startWriters(ctx context.Context) error {
+// StartWriters lets applications write from now to the audit.
+func (s *Story) StartWriters(ctx context.Context) error {
 	s.deps.Progress.Say("%d writers begin, and write until the end", s.cfg.Writers)
 	s.ws = StartWriters(ctx, s.deps.Gate, s.ledger, s.cfg.Writers, s.loaded, s.cfg.Seed)
 	return nil
 }
 
-// move takes customer and corder out of commerce, into a keyspace of their own.
-func (s *story) move(ctx context.Context) error {
+func (s *Story) move(ctx context.Context) error {
 	s.deps.Progress.Say("move: customer and corder from commerce to customer/0")
-	err := s.copy(ctx, &controlpb.CreateWorkflowRequest{Name: moveName, Type: "move", SourceKeyspace: "commerce", TargetKeyspace: "customer",
-		Tables: []string{"customer", "corder"}, TargetShards: []string{"0"}})
+	err := s.Copy(ctx, MoveRequest())
 	if err != nil {
 		return err
 	}
-	if err := s.diff(ctx, moveName, "before the switch"); err != nil {
+	if err := s.Diff(ctx, moveName, "before the switch"); err != nil {
 		return err
 	}
-	if err := s.traffic(ctx, moveName, "forward", "RDONLY", "REPLICA"); err != nil {
+	if err := s.Traffic(ctx, moveName, "forward", "RDONLY", "REPLICA"); err != nil {
 		return err
 	}
-	if err := s.traffic(ctx, moveName, "forward", "PRIMARY"); err != nil {
+	if err := s.Traffic(ctx, moveName, "forward", "PRIMARY"); err != nil {
 		return err
 	}
 	if err := s.followed(ctx, moveName); err != nil {
 		return err
 	}
-	return s.verb(ctx, moveName, "complete", func(ctx context.Context) (*controlpb.WorkflowReply, error) {
+	return s.Verb(ctx, moveName, "complete", func(ctx context.Context) (*controlpb.WorkflowReply, error) {
 		return s.deps.Control.CompleteWorkflow(ctx, &controlpb.WorkflowRequest{Name: moveName})
 	})
 }
 
 // reshard splits the new keyspace in two.
-func (s *story) reshard(ctx context.Context) error {
+func (s *Story) reshard(ctx context.Context) error {
 	s.deps.Progress.Say("reshard: customer/0 into -80 and 80-, by hash of customer_id")
 	if _, err := s.deps.Control.ApplyVSchema(ctx, &controlpb.ApplyVSchemaRequest{Keyspace: "customer", VschemaJson: customerVSchema}); err != nil {
 		return fmt.Errorf("vschema of customer: %w", errs.FromGRPC(err))
 	}
-	err := s.copy(ctx, &controlpb.CreateWorkflowRequest{Name: reshardName, Type: "reshard", SourceKeyspace: "customer", TargetKeyspace: "customer",
+	err := s.Copy(ctx, &controlpb.CreateWorkflowRequest{Name: reshardName, Type: "reshard", SourceKeyspace: "customer", TargetKeyspace: "customer",
 		SourceShards: []string{"0"}, TargetShards: []string{"-80", "80-"}})
 	if err != nil {
 		return err
 	}
-	if err := s.diff(ctx, reshardName, "before the switch"); err != nil {
+	if err := s.Diff(ctx, reshardName, "before the switch"); err != nil {
 		return err
 	}
 	for _, t := range []string{"RDONLY", "REPLICA", "PRIMARY"} {
-		if err := s.traffic(ctx, reshardName, "forward", t); err != nil {
+		if err := s.Traffic(ctx, reshardName, "forward", t); err != nil {
 			return err
 		}
 	}
@@ -156,25 +172,25 @@ func (s *story) reshard(ctx context.Context) error {
 }
 
 // backAndForth reverses the traffic once, and switches again.
-func (s *story) backAndForth(ctx context.Context) error {
+func (s *Story) backAndForth(ctx context.Context) error {
 	s.deps.Progress.Say("reverse: traffic back to customer/0, then to the shards again")
-	if err := s.traffic(ctx, reshardName, "reverse"); err != nil {
+	if err := s.Traffic(ctx, reshardName, "reverse"); err != nil {
 		return err
 	}
-	if err := s.diff(ctx, reshardName, "reversed"); err != nil {
+	if err := s.Diff(ctx, reshardName, "reversed"); err != nil {
 		return err
 	}
-	if err := s.traffic(ctx, reshardName, "forward"); err != nil {
+	if err := s.Traffic(ctx, reshardName, "forward"); err != nil {
 		return err
 	}
-	if err := s.diff(ctx, reshardName, "switched again"); err != nil {
+	if err := s.Diff(ctx, reshardName, "switched again"); err != nil {
 		return err
 	}
 	return s.followed(ctx, reshardName)
 }
 
-// copy creates a workflow and waits until its streams follow.
-func (s *story) copy(ctx context.Context, req *controlpb.CreateWorkflowRequest) error {
+// Copy creates a workflow and waits until its streams follow.
+func (s *Story) Copy(ctx context.Context, req *controlpb.CreateWorkflowRequest) error {
 	begun := time.Now()
 	if _, err := s.deps.Control.CreateWorkflow(ctx, req); err != nil {
 		return fmt.Errorf("create workflow %s: %w", req.Name, errs.FromGRPC(err))
@@ -201,13 +217,22 @@ func (s *story) copy(ctx context.Context, req *controlpb.CreateWorkflowRequest) 
 	return nil
 }
 
+// ErrUndone says that a switch failed and everything is as it was before it; it can be tried again.
+var ErrUndone = errors.New("the switch was undone")
+
+// MoveRequest is the workflow that takes customer and corder out of commerce, into a keyspace of their own.
+func MoveRequest() *controlpb.CreateWorkflowRequest {
+	return &controlpb.CreateWorkflowRequest{Name: moveName, Type: "move", SourceKeyspace: "commerce", TargetKeyspace: "customer",
+		Tables: []string{"customer", "corder"}}
+}
+
 // settle is how long writers go on after a switch before its pause is read: a gap ends with the next acknowledged write.
 const settle = time.Second
 
-// traffic switches (or reverses) some tablet types, none meaning all, and measures the writers' pause.
-func (s *story) traffic(ctx context.Context, name, direction string, types ...string) error {
+// Traffic switches (or reverses) some tablet types, none meaning all, and measures the writers' pause.
+func (s *Story) Traffic(ctx context.Context, name, direction string, types ...string) error {
 	begun := time.Now()
-	err := s.verb(ctx, name, direction+" switch", func(ctx context.Context) (*controlpb.WorkflowReply, error) {
+	err := s.Verb(ctx, name, direction+" switch", func(ctx context.Context) (*controlpb.WorkflowReply, error) {
 		req := &controlpb.SwitchTrafficRequest{Name: name, TabletTypes: types}
 		if direction == "reverse" {
 			return s.deps.Control.ReverseTraffic(ctx, req)
@@ -229,7 +254,7 @@ func (s *story) traffic(ctx context.Context, name, direction string, types ...st
 	sw := Switch{Workflow: name, Direction: direction, TabletTypes: types, PauseMS: float64(s.ws.LongestGap(begun, ended).Microseconds()) / 1000}
 	if last := w.LastSwitch; last != nil {
 		if last.Result != "done" {
-			return fmt.Errorf("switch of %s was undone: %s", name, last.Error)
+			return fmt.Errorf("%w: %s of %s: %s", ErrUndone, direction, name, last.Error)
 		}
 		sw.FencedMS = last.FencedMs
 	}
@@ -238,15 +263,15 @@ func (s *story) traffic(ctx context.Context, name, direction string, types ...st
 	return nil
 }
 
-// verb asks for something and waits until it has ended.
-func (s *story) verb(ctx context.Context, name, what string, do func(context.Context) (*controlpb.WorkflowReply, error)) error {
+// Verb asks for something and waits until it has ended.
+func (s *Story) Verb(ctx context.Context, name, what string, do func(context.Context) (*controlpb.WorkflowReply, error)) error {
 	if _, err := do(ctx); err != nil {
 		return fmt.Errorf("%s of %s: %w", what, name, errs.FromGRPC(err))
 	}
 	return s.wait(ctx, name, func(w *controlpb.Workflow) bool { return !w.Busy })
 }
 
-func (s *story) followed(ctx context.Context, name string) error {
+func (s *Story) followed(ctx context.Context, name string) error {
 	w, err := s.show(ctx, name)
 	if err != nil {
 		return err
@@ -257,7 +282,7 @@ func (s *story) followed(ctx context.Context, name string) error {
 	return nil
 }
 
-func (s *story) show(ctx context.Context, name string) (*controlpb.Workflow, error) {
+func (s *Story) show(ctx context.Context, name string) (*controlpb.Workflow, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeouts.RPC)
 	defer cancel()
 	w, err := s.deps.Control.ShowWorkflow(ctx, &controlpb.ShowWorkflowRequest{Name: name})
@@ -274,7 +299,7 @@ const (
 )
 
 // wait polls a workflow until done says so.
-func (s *story) wait(ctx context.Context, name string, done func(*controlpb.Workflow) bool) error {
+func (s *Story) wait(ctx context.Context, name string, done func(*controlpb.Workflow) bool) error {
 	return poll(ctx, func() (bool, error) {
 		w, err := s.show(ctx, name)
 		switch {
@@ -317,8 +342,8 @@ func poll(ctx context.Context, fn func() (bool, error)) error {
 	}
 }
 
-// diff compares both sides while everything goes on.
-func (s *story) diff(ctx context.Context, name, when string) error {
+// Diff compares both sides while everything goes on.
+func (s *Story) Diff(ctx context.Context, name, when string) error {
 	begun := time.Now()
 	d, err := s.deps.Control.StartDiff(ctx, &controlpb.StartDiffRequest{Workflow: name, MaxReportRows: 5})
 	if err != nil {
