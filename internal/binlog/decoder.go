@@ -1,0 +1,314 @@
+package binlog
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+
+	"braid/internal/gtid"
+)
+
+const (
+	// maxFragment bounds the row bytes that are held before a part of a transaction is yielded.
+	maxFragment = 1 << 20
+	// maxPrepared bounds the row bytes of all prepared XA transactions, which must be held until their XA COMMIT.
+	maxPrepared = 256 << 20
+	// maxTableMaps bounds the cache of table maps; ids grow with every DDL and every reopening of a table.
+	maxTableMaps = 4096
+)
+
+// decoder cuts events into transactions. It is driven by decode and keeps what it yields in out.
+type decoder struct {
+	follow  func(db, table string) bool
+	coords  Coordinates
+	tables  map[uint64]*mapped
+	trx     *transaction         // open, or nil
+	held    map[string]*transaction
+	heldLen int
+	payload *payload // a compressed transaction that is being read, or nil
+	out     []Event
+}
+
+// mapped is a table map and whether anybody follows its table.
+type mapped struct {
+	TableMap
+	followed bool
+}
+
+// transaction is a group of events under one GTID, as far as it was read.
+type transaction struct {
+	gtids    string
+	commitUS int64
+	begun    bool   // BEGIN or XA START was seen; otherwise the next statement is the whole group
+	xid      string // of an XA transaction
+	rows     []Rows
+	bytes    int
+	any      bool // some rows of followed tables were seen
+	cut      bool // fragments were yielded
+}
+
+func newDecoder(follow func(db, table string) bool) *decoder {
+	return &decoder{follow: follow, tables: map[uint64]*mapped{}, held: map[string]*transaction{}}
+}
+
+// take returns the next finished event, or nil.
+func (d *decoder) take() Event {
+	if len(d.out) == 0 {
+		return nil
+	}
+	ev := d.out[0]
+	d.out[0] = nil
+	if d.out = d.out[1:]; len(d.out) == 0 {
+		d.out = nil
+	}
+	return ev
+}
+
+func (d *decoder) yield(ev Event) { d.out = append(d.out, ev) }
+
+// decode takes an event of the log itself and moves the coordinates.
+func (d *decoder) decode(ev rawEvent) error {
+	h := &ev.header
+	if h.EventType == replication.ROTATE_EVENT {
+		d.coords = Coordinates{File: string(ev.rotate.NextLogName), Pos: ev.rotate.Position}
+		d.yield(&Mark{End: d.coords})
+		return nil
+	}
+	if h.LogPos != 0 && h.Flags&replication.LOG_EVENT_ARTIFICIAL_F == 0 {
+		size := h.EventSize
+		if h.EventType == replication.HEARTBEAT_EVENT {
+			size = 0
+		}
+		d.coords = d.coords.advance(h.LogPos, size)
+	}
+	return d.dispatch(ev)
+}
+
+// dispatch takes an event of the log or of a compressed transaction.
+func (d *decoder) dispatch(ev rawEvent) error {
+	switch t := ev.header.EventType; t {
+	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
+		d.yield(&Mark{End: d.coords})
+		return nil
+	case replication.FORMAT_DESCRIPTION_EVENT:
+		return d.newFile()
+	case replication.GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT:
+		return d.gtid(ev)
+	case replication.ANONYMOUS_GTID_EVENT:
+		return d.refuse("ANONYMOUS_GTID", "the transaction has no GTID", "set gtid_mode=ON on the source and start a new copy")
+	case replication.TABLE_MAP_EVENT:
+		return d.tableMap(ev.body)
+	case replication.WRITE_ROWS_EVENTv2:
+		return d.rows(Insert, ev.body)
+	case replication.UPDATE_ROWS_EVENTv2:
+		return d.rows(Update, ev.body)
+	case replication.DELETE_ROWS_EVENTv2:
+		return d.rows(Delete, ev.body)
+	case replication.XID_EVENT:
+		return d.commit("XID")
+	case replication.QUERY_EVENT:
+		return d.query(ev)
+	case replication.XA_PREPARE_LOG_EVENT:
+		return d.xaPrepare(ev.body)
+	case replication.TRANSACTION_PAYLOAD_EVENT:
+		return d.openPayload(ev.body)
+	}
+	return d.other(ev)
+}
+
+// other is every event that is not part of an ordinary transaction.
+func (d *decoder) other(ev rawEvent) error {
+	switch t := ev.header.EventType; t {
+	case replication.PREVIOUS_GTIDS_EVENT, replication.STOP_EVENT, replication.ROWS_QUERY_EVENT, replication.IGNORABLE_EVENT,
+		replication.TRANSACTION_CONTEXT_EVENT, replication.VIEW_CHANGE_EVENT,
+		// parts of a statement whose QUERY event follows and decides
+		replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT:
+		return nil
+	case replication.PARTIAL_UPDATE_ROWS_EVENT:
+		return d.partialUpdate(ev.body)
+	case replication.INCIDENT_EVENT:
+		return d.refuse("INCIDENT", fmt.Sprintf("the source lost events: %s", incidentText(ev.body)), "copy the tables again")
+	case replication.BEGIN_LOAD_QUERY_EVENT, replication.APPEND_BLOCK_EVENT, replication.EXECUTE_LOAD_QUERY_EVENT, replication.DELETE_FILE_EVENT:
+		return d.refuse(t.String(), "LOAD DATA was logged as a statement", remedyRowFormat)
+	case replication.WRITE_ROWS_EVENTv0, replication.WRITE_ROWS_EVENTv1, replication.UPDATE_ROWS_EVENTv0, replication.UPDATE_ROWS_EVENTv1,
+		replication.DELETE_ROWS_EVENTv0, replication.DELETE_ROWS_EVENTv1:
+		return d.refuse(t.String(), "row events of version 0 and 1 come from servers older than 8.0",
+			"set log_bin_use_v1_row_events=OFF on the source, or upgrade it")
+	}
+	if ev.header.Flags&replication.LOG_EVENT_IGNORABLE_F != 0 {
+		return nil
+	}
+	return d.refuse(fmt.Sprintf("type %d", ev.header.EventType), "this kind of event is not known and not marked as ignorable", "upgrade braid")
+}
+
+// newFile is the start of a log file. Table ids begin anew there, and a transaction never goes over a file's end: one that
+// is open was cut off by a crash of the source.
+func (d *decoder) newFile() error {
+	clear(d.tables)
+	return d.dropOpen()
+}
+
+func (d *decoder) dropOpen() error {
+	if d.trx != nil && d.trx.cut {
+		return d.refuse("FORMAT_DESCRIPTION", "the log ends inside of a transaction", "start the stream again")
+	}
+	d.trx = nil
+	return nil
+}
+
+func (d *decoder) gtid(ev rawEvent) error {
+	if err := d.dropOpen(); err != nil {
+		return err
+	}
+	if len(d.tables) > maxTableMaps {
+		clear(d.tables) // between transactions no map is in use
+	}
+	var e replication.GTIDEvent
+	var err error
+	if ev.header.EventType == replication.GTID_TAGGED_LOG_EVENT {
+		var tagged replication.GtidTaggedLogEvent
+		err = guard(func() error { return tagged.Decode(ev.body) })
+		e = tagged.GTIDEvent
+	} else {
+		err = guard(func() error { return e.Decode(ev.body) })
+	}
+	if err != nil || len(e.SID) != 16 {
+		return fmt.Errorf("binlog at %s: malformed GTID event: %w", d.coords, err)
+	}
+	id := gtid.GTID{Source: gtid.Source{UUID: gtid.UUID(e.SID), Tag: e.Tag.String()}, Number: e.GNO}
+	us := e.OriginalCommitTimestamp
+	if us == 0 {
+		us = e.ImmediateCommitTimestamp
+	}
+	if us == 0 {
+		us = uint64(ev.header.Timestamp) * 1e6
+	}
+	d.trx = &transaction{gtids: id.String(), commitUS: int64(us)}
+	return nil
+}
+
+// tableMap reads ids and names only.
+func (d *decoder) tableMap(body []byte) error {
+	if len(body) < 10 {
+		return d.malformed("TABLE_MAP")
+	}
+	id := tableID(body)
+	if tm, ok := d.tables[id]; ok && bytes.Equal(tm.Body, body) {
+		return nil
+	}
+	db, rest, ok := cutName(body[8:])
+	table, _, ok2 := cutName(rest)
+	if !ok || !ok2 {
+		return d.malformed("TABLE_MAP")
+	}
+	tm := TableMap{ID: id, DB: string(db), Table: string(table), Body: body}
+	d.tables[id] = &mapped{TableMap: tm, followed: d.follow(tm.DB, tm.Table)}
+	return nil
+}
+
+// dummyTable is the id of a row event that only ends a statement.
+const dummyTable = 1<<48 - 1
+
+func (d *decoder) rows(kind RowsKind, body []byte) error {
+	if len(body) < 8 {
+		return d.malformed("ROWS")
+	}
+	if d.trx == nil {
+		return d.refuse("ROWS", "rows without a GTID", "set gtid_mode=ON on the source and start a new copy")
+	}
+	id := tableID(body)
+	if id == dummyTable {
+		return nil
+	}
+	tm, ok := d.tables[id]
+	if !ok {
+		return d.refuse("ROWS", fmt.Sprintf("table id %d has no table map", id), "start the stream again; if it stays, the log is damaged: copy the tables again")
+	}
+	if !tm.followed {
+		return nil
+	}
+	t := d.trx
+	t.any = true
+	t.rows = append(t.rows, Rows{Table: &tm.TableMap, Kind: kind, Body: body})
+	t.bytes += len(body)
+	if t.xid != "" {
+		return d.boundHeld(t)
+	}
+	if t.bytes >= maxFragment {
+		d.yield(&Transaction{GTIDs: t.gtids, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, End: d.coords})
+		t.rows, t.bytes, t.cut = nil, 0, true
+	}
+	return nil
+}
+
+// partialUpdate refuses images that hold differences of JSON documents, if anybody follows the table.
+func (d *decoder) partialUpdate(body []byte) error {
+	if len(body) < 8 {
+		return d.malformed("PARTIAL_UPDATE_ROWS")
+	}
+	if tm := d.tables[tableID(body)]; tm != nil && tm.followed {
+		return d.refuse("PARTIAL_UPDATE_ROWS", fmt.Sprintf("an update of %s.%s was logged as a difference of JSON documents", tm.DB, tm.Table),
+			"SET PERSIST binlog_row_value_options='' on the source, close the sessions that still have it set, and copy the tables again")
+	}
+	return nil
+}
+
+// commit ends the open transaction.
+func (d *decoder) commit(event string) error {
+	t := d.trx
+	if t == nil {
+		return d.refuse(event, "a commit without a transaction", "set gtid_mode=ON on the source and start a new copy")
+	}
+	d.trx = nil
+	d.finish(t)
+	return nil
+}
+
+func (d *decoder) finish(t *transaction) {
+	d.yield(&Transaction{GTIDs: t.gtids, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, Last: true, End: d.coords})
+}
+
+func (d *decoder) refuse(event, reason, remedy string) error {
+	r := &Refusal{Event: event, At: d.coords, Reason: reason, Remedy: remedy}
+	if d.trx != nil {
+		r.GTID = d.trx.gtids
+	}
+	return r
+}
+
+func (d *decoder) malformed(event string) error {
+	return d.refuse(event, "the event is malformed", "check the source's log with mysqlbinlog --verify-binlog-checksum; if it is damaged, copy the tables again")
+}
+
+func tableID(body []byte) uint64 {
+	return uint64(binary.LittleEndian.Uint32(body)) | uint64(binary.LittleEndian.Uint16(body[4:]))<<32
+}
+
+// cutName reads a name with its length in front and a zero behind.
+func cutName(b []byte) (name, rest []byte, ok bool) {
+	if len(b) == 0 || len(b) < int(b[0])+2 {
+		return nil, nil, false
+	}
+	n := int(b[0])
+	return b[1 : 1+n], b[n+2:], true
+}
+
+func incidentText(body []byte) string {
+	if len(body) > 3 && len(body) >= 3+int(body[2]) {
+		return string(body[3 : 3+int(body[2])])
+	}
+	return "no message"
+}
+
+// guard turns a panic of go-mysql's parsers, which do not check lengths, into an error.
+func guard(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", io.ErrUnexpectedEOF, p)
+		}
+	}()
+	return fn()
+}

@@ -1,0 +1,120 @@
+package binlog
+
+import (
+	"context"
+	"fmt"
+)
+
+// Event is a *Transaction, a *DDL or a *Mark.
+type Event interface{ isEvent() }
+
+// Transaction is a transaction, or a fragment of one, with the row events of followed tables in their order.
+type Transaction struct {
+	// GTIDs is what the transaction adds to a position: one GTID, or for an XA transaction those of XA PREPARE and XA COMMIT, with a comma.
+	GTIDs    string
+	CommitUS int64 // commit on the server where it was first executed, microseconds since 1970
+	Rows     []Rows
+	First    bool
+	Last     bool        // complete: the GTIDs count as read
+	End      Coordinates // the end of the log as read so far; with Last, the end of the transaction
+}
+
+// RowsKind is what a row event does.
+type RowsKind uint8
+
+// The kinds of row events.
+const (
+	Insert RowsKind = iota + 1
+	Update
+	Delete
+)
+
+func (k RowsKind) String() string {
+	switch k {
+	case Insert:
+		return "insert"
+	case Update:
+		return "update"
+	case Delete:
+		return "delete"
+	}
+	return fmt.Sprintf("RowsKind(%d)", uint8(k))
+}
+
+// Rows is one row event.
+type Rows struct {
+	Table *TableMap
+	Kind  RowsKind
+	Body  []byte // the event without common header and checksum; shared, read-only
+}
+
+// TableMap binds a table id to a table. The same pointer comes again as long as the server sends the same bytes, so that what a user
+// compiles from it can be kept by pointer.
+type TableMap struct {
+	ID        uint64
+	DB, Table string
+	Body      []byte // the event without common header and checksum
+}
+
+// DDL is a statement that changed tables or databases.
+type DDL struct {
+	// GTIDs as in Transaction. Empty for CREATE TABLE … SELECT: the Transaction with its rows follows and carries the GTID.
+	GTIDs    string
+	CommitUS int64
+	DB       string // default database of the statement
+	SQL      string
+	Objects  []Object
+	End      Coordinates
+}
+
+// Object is what a DDL touches: a table, or with an empty Table a whole database.
+type Object struct{ DB, Table string }
+
+// Mark is progress of the log without anything for the user.
+type Mark struct{ End Coordinates }
+
+func (*Transaction) isEvent() {}
+func (*DDL) isEvent()         {}
+func (*Mark) isEvent()        {}
+
+// Reader yields the events of one source in binlog order. It has one user; Close may be called by any goroutine, more than
+// once, and returns when nothing of the reader runs any more.
+type Reader interface {
+	// Poll returns the next event, or nil when there is none yet. An error is final: every later call returns it again.
+	Poll() (Event, error)
+	// Ready receives a value when Poll may have something, an error included. A value may be spurious; none is lost.
+	Ready() <-chan struct{}
+	Close() error
+}
+
+// Next is Poll that waits.
+func Next(ctx context.Context, r Reader) (Event, error) {
+	for {
+		ev, err := r.Poll()
+		if ev != nil || err != nil {
+			return ev, err
+		}
+		select {
+		case <-r.Ready():
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// Refusal ends a reader: the log holds something that cannot be followed exactly.
+type Refusal struct {
+	Event  string // "QUERY", "INCIDENT", …
+	GTID   string // "" outside of a transaction
+	At     Coordinates
+	Reason string
+	Remedy string
+}
+
+func (r *Refusal) Error() string {
+	gtid := r.GTID
+	if gtid == "" {
+		gtid = "(none)"
+	}
+	return fmt.Sprintf("binlog event %s, GTID %s, at %s: %s; %s", r.Event, gtid, r.At, r.Reason, r.Remedy)
+}

@@ -1,0 +1,133 @@
+package binlog
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/klauspost/compress/zstd"
+)
+
+// payload is a compressed transaction (binlog_transaction_compression) that is being read. It is decompressed event by event, because
+// a payload of 1 GiB may hold a hundred.
+type payload struct {
+	zip  *zstd.Decoder
+	from *bufio.Reader
+}
+
+const (
+	payloadEnd         = 0
+	payloadCompression = 2
+	compressionZSTD    = 0
+	compressionNone    = 255
+)
+
+func (d *decoder) openPayload(body []byte) error {
+	kind, data, err := payloadData(body)
+	if err != nil {
+		return d.malformed("TRANSACTION_PAYLOAD")
+	}
+	switch kind {
+	case compressionNone:
+		d.payload = &payload{from: bufio.NewReader(bytes.NewReader(data))}
+	case compressionZSTD:
+		zip, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			return fmt.Errorf("binlog at %s: compressed transaction: %w", d.coords, err)
+		}
+		d.payload = &payload{zip: zip, from: bufio.NewReader(zip)}
+	default:
+		return d.refuse("TRANSACTION_PAYLOAD", fmt.Sprintf("compression %d is not known", kind), "upgrade braid")
+	}
+	return nil
+}
+
+// payloadData reads the fields in front of the compressed events: type, length, value, all length-encoded integers.
+func payloadData(b []byte) (compression uint64, data []byte, err error) {
+	compression = compressionZSTD
+	for {
+		var field, length uint64
+		if field, b, err = lenenc(b); err != nil {
+			return 0, nil, err
+		}
+		if field == payloadEnd {
+			return compression, b, nil
+		}
+		if length, b, err = lenenc(b); err != nil {
+			return 0, nil, err
+		}
+		if length > uint64(len(b)) {
+			return 0, nil, io.ErrUnexpectedEOF
+		}
+		if field == payloadCompression {
+			if compression, _, err = lenenc(b[:length]); err != nil {
+				return 0, nil, err
+			}
+		}
+		b = b[length:]
+	}
+}
+
+// nextInner decodes the next event of the open payload.
+func (d *decoder) nextInner() error {
+	ev, err := d.payload.next()
+	if errors.Is(err, io.EOF) {
+		d.payload.close()
+		d.payload = nil
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("binlog at %s: compressed transaction: %w", d.coords, err)
+	}
+	return d.dispatch(ev)
+}
+
+func (p *payload) next() (rawEvent, error) {
+	var head [replication.EventHeaderSize]byte
+	if _, err := io.ReadFull(p.from, head[:]); err != nil {
+		return rawEvent{}, err // io.EOF at the end, io.ErrUnexpectedEOF within a header
+	}
+	h := replication.EventHeader{
+		Timestamp: binary.LittleEndian.Uint32(head[0:]), EventType: replication.EventType(head[4]),
+		ServerID: binary.LittleEndian.Uint32(head[5:]), EventSize: binary.LittleEndian.Uint32(head[9:]),
+		Flags: binary.LittleEndian.Uint16(head[17:]),
+	}
+	if h.EventSize < uint32(len(head)) {
+		return rawEvent{}, fmt.Errorf("event of %d bytes", h.EventSize)
+	}
+	var body bytes.Buffer
+	n := int64(h.EventSize) - int64(len(head))
+	if copied, err := io.CopyN(&body, p.from, n); err != nil {
+		return rawEvent{}, fmt.Errorf("event of %d bytes ends after %d: %w", n, copied, io.ErrUnexpectedEOF)
+	}
+	return rawEvent{header: h, body: body.Bytes()}, nil
+}
+
+func (p *payload) close() {
+	if p.zip != nil {
+		p.zip.Close()
+	}
+}
+
+// lenenc reads a length-encoded integer.
+func lenenc(b []byte) (uint64, []byte, error) {
+	if len(b) == 0 {
+		return 0, nil, io.ErrUnexpectedEOF
+	}
+	size := map[byte]int{0xfc: 2, 0xfd: 3, 0xfe: 8}[b[0]]
+	if size == 0 {
+		return uint64(b[0]), b[1:], nil
+	}
+	if len(b) < 1+size {
+		return 0, nil, io.ErrUnexpectedEOF
+	}
+	var n uint64
+	for i := size; i > 0; i-- {
+		n = n<<8 | uint64(b[i])
+	}
+	return n, b[1+size:], nil
+}

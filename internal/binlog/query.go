@@ -1,0 +1,85 @@
+package binlog
+
+import (
+	"fmt"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+)
+
+const remedyRowFormat = "SET PERSIST binlog_format='ROW' on the source, close the sessions that still use another format, and copy the tables again"
+
+// query takes a QUERY event: a statement inside of a transaction, or one that is a transaction by itself.
+func (d *decoder) query(ev rawEvent) error {
+	var e replication.QueryEvent
+	if err := guard(func() error { return e.Decode(ev.body) }); err != nil {
+		return d.malformed("QUERY")
+	}
+	sql, db := string(e.Query), string(e.Schema)
+	st := classify(sql, db)
+	if d.trx == nil {
+		return d.refuse("QUERY", fmt.Sprintf("a statement without a GTID: %s", shorten(sql)), "set gtid_mode=ON on the source and start a new copy")
+	}
+	if st.kind == stmtDML || st.kind == stmtUnknown {
+		return d.refuse("QUERY", fmt.Sprintf("changes were logged as a statement: %s", shorten(sql)), remedyRowFormat)
+	}
+	if d.trx.begun {
+		return d.inside(st, sql, db)
+	}
+	return d.alone(st, sql, db)
+}
+
+// inside is a statement of a transaction that has begun.
+func (d *decoder) inside(st statement, sql, db string) error {
+	switch st.kind {
+	case stmtCommit:
+		return d.commit("QUERY")
+	case stmtRollback, stmtRollbackTo:
+		if d.trx.any {
+			return d.refuse("QUERY", fmt.Sprintf("%s of a transaction that also changed tables which cannot roll back", shorten(sql)),
+				"change the tables to InnoDB (ALTER TABLE … ENGINE=InnoDB) and copy them again")
+		}
+		if st.kind == stmtRollback {
+			return d.commit("QUERY")
+		}
+		return nil
+	case stmtDDL:
+		if st.rows {
+			d.yield(&DDL{CommitUS: d.trx.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+			return nil
+		}
+		return d.refuse("QUERY", fmt.Sprintf("a change of tables inside of a transaction: %s", shorten(sql)), "copy the tables again")
+	}
+	return nil // savepoints, XA END, temporary tables
+}
+
+// alone is the first statement of a group; most are the whole of it.
+func (d *decoder) alone(st statement, sql, db string) error {
+	t := d.trx
+	switch {
+	case st.kind == stmtBegin:
+		t.begun = true
+	case st.kind == stmtXAStart:
+		t.begun, t.xid = true, st.xid
+	case st.kind == stmtDDL && st.rows:
+		t.begun = true
+		d.yield(&DDL{CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+	case st.kind == stmtXACommit:
+		return d.xaCommit(st.xid)
+	case st.kind == stmtXARollback:
+		d.xaRollback(st.xid)
+	case st.kind == stmtDDL:
+		d.trx = nil
+		d.yield(&DDL{GTIDs: t.gtids, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+	default:
+		return d.commit("QUERY")
+	}
+	return nil
+}
+
+func shorten(sql string) string {
+	const most = 200
+	if len(sql) > most {
+		return sql[:most] + "…"
+	}
+	return sql
+}
