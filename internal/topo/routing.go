@@ -1,7 +1,10 @@
 package topo
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -20,6 +23,8 @@ type Routing struct {
 	Tables map[string]TableRouting `json:"tables,omitempty"`
 	// Fences by workflow: what must not be written now.
 	Fences map[string]Fence `json:"fences,omitempty"`
+
+	version int64 // of the key that it was read from; 0 when there is none yet
 }
 
 // KeyspaceRouting is the serving shards of one keyspace by tablet type.
@@ -38,7 +43,7 @@ type Fence struct {
 
 // Clone returns a deep copy, to be changed and written back.
 func (r *Routing) Clone() *Routing {
-	c := &Routing{Epoch: r.Epoch, Keyspaces: map[string]KeyspaceRouting{}, Tables: map[string]TableRouting{}, Fences: map[string]Fence{}}
+	c := &Routing{Epoch: r.Epoch, version: r.version, Keyspaces: map[string]KeyspaceRouting{}, Tables: map[string]TableRouting{}, Fences: map[string]Fence{}}
 	for ks, kr := range r.Keyspaces {
 		n := KeyspaceRouting{}
 		for t, shards := range kr {
@@ -118,9 +123,90 @@ func (r *Routing) CheckWrite(keyspace, shard string, tables []string) error {
 	return nil
 }
 
-// String prints the routing for people, in a stable order.
+// Serve lets a shard serve all tablet types if it overlaps no shard of its keyspace that serves any (T4). It reports
+// whether it did.
+func (r *Routing) Serve(keyspace, shard string) bool {
+	kr := r.Keyspaces[keyspace]
+	for _, shards := range kr {
+		if slices.ContainsFunc(shards, func(s string) bool { return overlap(s, shard) }) {
+			return false
+		}
+	}
+	if kr == nil {
+		kr = KeyspaceRouting{}
+	}
+	if _, ok := kr[Primary]; !ok {
+		kr[Primary] = nil
+	}
+	for t, shards := range kr {
+		shards = append(slices.Clone(shards), shard)
+		slices.SortFunc(shards, compareShards)
+		kr[t] = shards
+	}
+	r.Keyspaces[keyspace] = kr
+	return true
+}
+
+// Serves returns the tablet types that a shard serves, none when it serves nothing.
+func (r *Routing) Serves(keyspace, shard string) []TabletType {
+	var types []TabletType
+	for _, t := range ServingTypes {
+		if slices.Contains(r.ServingShards(keyspace, t), shard) {
+			types = append(types, t)
+		}
+	}
+	return types
+}
+
+// Version is the version of the key that the routing was read from, 0 when there was none. WriteRoutingIf asks for it.
+func (r *Routing) Version() int64 { return r.version }
+
+// String prints the routing for people, in a stable order:
+//
+//	epoch 7
+//	commerce PRIMARY: -
+//	customer PRIMARY: -80 80-
+//	customer RDONLY: -
+//	table commerce.orders PRIMARY: customer
+//	fence resh: customer/-80,80- all tables, since epoch 7
 func (r *Routing) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "epoch %d", r.Epoch)
+	fmt.Fprintf(&b, "epoch %d\n", r.Epoch)
+	for _, ks := range sorted(r.Keyspaces) {
+		for _, t := range sorted(r.Keyspaces[ks]) {
+			fmt.Fprintf(&b, "%s %s: %s\n", ks, t, strings.Join(r.Keyspaces[ks][t], " "))
+		}
+	}
+	for _, name := range sorted(r.Tables) {
+		for _, t := range sorted(r.Tables[name]) {
+			fmt.Fprintf(&b, "table %s %s: %s\n", name, t, r.Tables[name][t])
+		}
+	}
+	for _, w := range sorted(r.Fences) {
+		f := r.Fences[w]
+		tables := "all tables"
+		if len(f.Tables) > 0 {
+			tables = strings.Join(f.Tables, ",")
+		}
+		fmt.Fprintf(&b, "fence %s: %s/%s %s, since epoch %d\n", w, f.Keyspace, strings.Join(f.Shards, ","), tables, f.Epoch)
+	}
 	return b.String()
+}
+
+func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+func (r *Routing) equal(o *Routing) bool { return bytes.Equal(mustJSON(r), mustJSON(o)) }
+
+// normal makes missing maps empty, so that readers may write into them after Clone and equal compares content.
+func (r *Routing) normal() *Routing {
+	if r.Keyspaces == nil {
+		r.Keyspaces = map[string]KeyspaceRouting{}
+	}
+	if r.Tables == nil {
+		r.Tables = map[string]TableRouting{}
+	}
+	if r.Fences == nil {
+		r.Fences = map[string]Fence{}
+	}
+	return r
 }
