@@ -40,7 +40,8 @@ type mapped struct {
 
 // transaction is a group of events under one GTID, as far as it was read.
 type transaction struct {
-	gtids    string
+	gtid     string
+	prepared string
 	commitUS int64
 	begun    bool   // BEGIN or XA START was seen; otherwise the next statement is the whole group
 	xid      string // of an XA transaction
@@ -186,7 +187,7 @@ func (d *decoder) gtid(ev rawEvent) error {
 	if us == 0 {
 		us = uint64(ev.header.Timestamp) * 1e6
 	}
-	d.trx = &transaction{gtids: id.String(), commitUS: int64(us)}
+	d.trx = &transaction{gtid: id.String(), commitUS: int64(us)}
 	return nil
 }
 
@@ -238,7 +239,7 @@ func (d *decoder) rows(kind RowsKind, body []byte) error {
 		return d.boundHeld(t)
 	}
 	if t.bytes >= maxFragment {
-		d.yield(&Transaction{GTIDs: t.gtids, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, End: d.coords})
+		d.yield(&Transaction{GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, End: d.coords})
 		t.rows, t.bytes, t.cut = nil, 0, true
 	}
 	return nil
@@ -268,13 +269,13 @@ func (d *decoder) commit(event string) error {
 }
 
 func (d *decoder) finish(t *transaction) {
-	d.yield(&Transaction{GTIDs: t.gtids, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, Last: true, End: d.coords})
+	d.yield(&Transaction{GTID: t.gtid, Prepared: t.prepared, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, Last: true, End: d.coords})
 }
 
 func (d *decoder) refuse(event, reason, remedy string) error {
 	r := &Refusal{Event: event, At: d.coords, Reason: reason, Remedy: remedy}
 	if d.trx != nil {
-		r.GTID = d.trx.gtids
+		r.GTID = d.trx.gtid
 	}
 	return r
 }

@@ -10,8 +10,8 @@ type Event interface{ isEvent() }
 
 // Transaction is a transaction, or a fragment of one, with the row events of followed tables in their order.
 type Transaction struct {
-	// GTIDs is what the transaction adds to a position: one GTID, or for an XA transaction those of XA PREPARE and XA COMMIT, with a comma.
-	GTIDs    string
+	GTID     string
+	Prepared string // of an XA transaction: the GTID of its XA PREPARE, which joins the position together with GTID (B2)
 	CommitUS int64 // commit on the server where it was first executed, microseconds since 1970
 	Rows     []Rows
 	First    bool
@@ -58,8 +58,8 @@ type TableMap struct {
 
 // DDL is a statement that changed tables or databases.
 type DDL struct {
-	// GTIDs as in Transaction. Empty for CREATE TABLE … SELECT: the Transaction with its rows follows and carries the GTID.
-	GTIDs    string
+	// GTID is empty for CREATE TABLE … SELECT: the Transaction with its rows follows and carries the GTID.
+	GTID     string
 	CommitUS int64
 	DB       string // default database of the statement
 	SQL      string

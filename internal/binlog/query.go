@@ -69,7 +69,7 @@ func (d *decoder) alone(st statement, sql, db string) error {
 		d.xaRollback(st.xid)
 	case st.kind == stmtDDL:
 		d.trx = nil
-		d.yield(&DDL{GTIDs: t.gtids, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+		d.yield(&DDL{GTID: t.gtid, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
 	default:
 		return d.commit("QUERY")
 	}

@@ -31,7 +31,7 @@ func (d *decoder) xaCommit(xid string) error {
 	if t == nil {
 		return d.refuse("QUERY", fmt.Sprintf("XA COMMIT %s of a transaction that was prepared before the stream's position", xid), "copy the tables again")
 	}
-	t.gtids += "," + d.trx.gtids
+	t.prepared, t.gtid = t.gtid, d.trx.gtid
 	t.commitUS = d.trx.commitUS
 	d.trx = nil
 	d.finish(t)
@@ -42,7 +42,7 @@ func (d *decoder) xaRollback(xid string) {
 	end := d.trx
 	d.trx = nil
 	if t := d.release(xid); t != nil {
-		end.gtids = t.gtids + "," + end.gtids
+		end.prepared = t.gtid
 	}
 	d.finish(end)
 }

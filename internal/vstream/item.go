@@ -1,0 +1,103 @@
+package vstream
+
+import (
+	"fmt"
+
+	"braid/internal/gtid"
+	"braid/internal/rowimage"
+	"braid/internal/schema"
+)
+
+// Item is one thing of a stream: *Table, *Transaction, *DDL, *Chunk or *Heartbeat. Items and what they point to are read-only.
+type Item interface{ isItem() }
+
+// Table describes a table before its first row, and again, under the same ID, when its definition has changed.
+type Table struct {
+	ID     uint32
+	Target string        // name on the target
+	Def    *schema.Table // as it is on the source
+}
+
+// Transaction is a source transaction as far as the stream's rules follow it, or a fragment of a large one.
+type Transaction struct {
+	GTID     string
+	Prepared string   // of an XA transaction: the GTID of its XA PREPARE. It joins the position together with GTID; see Reach.
+	CommitUS int64    // microseconds since 1970
+	Depends  []string // GTIDs of other servers that must be applied before
+	Changes  []Change
+	Last     bool // complete; fragments before it carry the same GTID, nothing comes in between
+}
+
+// Reach adds a complete transaction to a position.
+func (t *Transaction) Reach(position *gtid.Set) error {
+	if t.Prepared != "" {
+		if err := position.Add(t.Prepared); err != nil {
+			return err
+		}
+	}
+	return position.Add(t.GTID)
+}
+
+// Op is what a Change does.
+type Op uint8
+
+// The operations.
+const (
+	Insert Op = iota + 1
+	Update
+	Delete
+)
+
+func (o Op) String() string {
+	switch o {
+	case Insert:
+		return "insert"
+	case Update:
+		return "update"
+	case Delete:
+		return "delete"
+	}
+	return fmt.Sprintf("Op(%d)", uint8(o))
+}
+
+// Change is a change of one row. Images are full: one cell per column of the table, generated and invisible columns included.
+type Change struct {
+	TableID uint32
+	Op      Op
+	Before  rowimage.Row // nil for Insert
+	After   rowimage.Row // nil for Delete
+}
+
+// DDL is a statement that changed a followed table.
+type DDL struct {
+	GTID     string // empty when a Transaction with the same GTID follows: CREATE TABLE … SELECT
+	CommitUS int64
+	DB       string // default database of the statement
+	SQL      string
+}
+
+// Chunk is what one window copied, at its place in the stream: rows that nothing before it in the stream has, or has had, since the
+// window opened (W1).
+type Chunk struct {
+	Window  uint64 // the request's ID
+	TableID uint32
+	Rows    []rowimage.Row
+	Last    rowimage.Row   // key of the last row that was looked at, whether the rules follow it or not; nil when there was none
+	Done    bool           // nothing lies behind Last; for requested keys always
+	Touched []rowimage.Row // keys that passed during the window, if they were asked for
+	// Position is the position of everything before the chunk.
+	Position string
+}
+
+// Heartbeat is a position: that of everything before it in the stream, transactions that the rules do not follow included. It is
+// the first item of a stream, and comes at least every timeouts.StreamHeartbeat when there is nothing else.
+type Heartbeat struct {
+	Position string
+	SourceUS int64 // how far the source was read: now, when the stream has caught up; microseconds since 1970
+}
+
+func (*Table) isItem()       {}
+func (*Transaction) isItem() {}
+func (*DDL) isItem()         {}
+func (*Chunk) isItem()       {}
+func (*Heartbeat) isItem()   {}
