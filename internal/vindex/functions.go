@@ -3,8 +3,8 @@ package vindex
 import (
 	"bytes"
 	"crypto/cipher"
-	"crypto/des" //nolint:gosec // Vitess's hash vindex is DES with a known key: a mixing function, not a secret.
-	"crypto/md5" //nolint:gosec // a sharding function of Vitess, not a signature.
+	"crypto/des" // Vitess's hash vindex is DES with a known key: a mixing function, not a secret.
+	"crypto/md5" // a sharding function of Vitess, not a signature.
 	"encoding/binary"
 	"fmt"
 	hashes "hash"
@@ -84,7 +84,7 @@ func bigEndian(n uint64) []byte {
 func binaryID(cell []byte) ([]byte, error) { return bytes.Clone(cell), nil }
 
 func binaryMD5(cell []byte) ([]byte, error) {
-	sum := md5.Sum(cell) //nolint:gosec // see the import
+	sum := md5.Sum(cell) // see the import
 	return sum[:], nil
 }
 
@@ -97,7 +97,7 @@ func null([]byte) ([]byte, error) { return []byte{0}, nil }
 
 // The collation weights come from Vitess's own package: they are those of an old version of x/text that must never change.
 var (
-	md5Hashers = sync.Pool{New: func() any { return collate.New(md5.New()) }} //nolint:gosec // see the import
+	md5Hashers = sync.Pool{New: func() any { return collate.New(md5.New()) }} // see the import
 	xxHashers  = sync.Pool{New: func() any { return collate.New(littleEndianXX{xxhash.New()}) }}
 )
 

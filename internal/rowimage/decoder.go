@@ -1,0 +1,191 @@
+package rowimage
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"braid/internal/schema"
+)
+
+// Types of row events. The body of version 1, of servers before 5.6, has no extra data; else the versions are alike.
+const (
+	eventWriteV1       = 23
+	eventUpdateV1      = 24
+	eventDeleteV1      = 25
+	EventWriteRows     = 30
+	EventUpdateRows    = 31
+	EventDeleteRows    = 32
+	EventPartialUpdate = 39
+)
+
+var (
+	// ErrPartialImage: the source has binlog_row_image MINIMAL or NOBLOB; columns are missing from the image.
+	ErrPartialImage = errors.New("the row image is partial: the source needs binlog_row_image=FULL")
+	// ErrPartialJSON: the source logs JSON updates as differences.
+	ErrPartialJSON = errors.New("the row image has partial JSON updates: the source needs binlog_row_value_options=''")
+)
+
+// Decoder reads the row events of one table map for one table definition. It owns scratch memory: one goroutine at a time.
+type Decoder struct {
+	name    string // db.table, for messages
+	columns []column
+	before  Image
+	after   Image
+}
+
+// Decoder compiles a decoder. A definition that does not fit the map is an error that shows both sides: the definition is older or newer than the
+// event.
+func (m *TableMap) Decoder(t *schema.Table) (*Decoder, error) {
+	d := &Decoder{name: m.DB + "." + m.Name, columns: make([]column, len(m.Columns))}
+	if err := m.Fits(t); err != nil {
+		return nil, err
+	}
+	for i := range m.Columns {
+		d.columns[i] = compile(m, i, &t.Columns[i])
+	}
+	d.before.init(d.columns)
+	d.after.init(d.columns)
+	return d, nil
+}
+
+// Decode calls fn for each row of an event: before is nil for an insert, after is nil for a delete. The body is what follows the 19 bytes of
+// header, without the checksum.
+//
+// The rows are valid during the call only: their cells alias the body (strings and blobs) or memory that the next row reuses. Row.Clone
+// keeps one.
+func (d *Decoder) Decode(eventType byte, body []byte, fn func(before, after Row) error) error {
+	return d.Walk(eventType, body, func(before, after *Image) error {
+		var rows [2]Row
+		for i, image := range [2]*Image{before, after} {
+			if image == nil {
+				continue
+			}
+			row, err := image.Row()
+			if err != nil {
+				return err
+			}
+			rows[i] = row
+		}
+		return fn(rows[0], rows[1])
+	})
+}
+
+// Walk is Decode without the decoding: it finds the cells, and allocates nothing. The images are valid during the call only.
+func (d *Decoder) Walk(eventType byte, body []byte, fn func(before, after *Image) error) error {
+	w := walk{reader: reader{rest: body}, decoder: d}
+	hasBefore, hasAfter, err := w.header(eventType)
+	if err != nil {
+		return fmt.Errorf("rows of %s: %w", d.name, err)
+	}
+	for len(w.rest) > 0 {
+		var before, after *Image
+		if hasBefore {
+			before = &d.before
+			w.image(before)
+		}
+		if hasAfter {
+			after = &d.after
+			w.image(after)
+		}
+		if w.err != nil {
+			return fmt.Errorf("rows of %s: %w", d.name, w.err)
+		}
+		if err := fn(before, after); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walk is the state of one pass over an event.
+type walk struct {
+	reader
+	decoder *Decoder
+}
+
+func (w *walk) header(eventType byte) (before, after bool, err error) {
+	switch eventType {
+	case EventWriteRows, eventWriteV1:
+		after = true
+	case EventUpdateRows, eventUpdateV1:
+		before, after = true, true
+	case EventDeleteRows, eventDeleteV1:
+		before = true
+	case EventPartialUpdate:
+		return false, false, ErrPartialJSON
+	default:
+		return false, false, fmt.Errorf("event type %d has no rows", eventType)
+	}
+	if len(w.rest) > math.MaxInt32 {
+		return false, false, fmt.Errorf("an event of %d bytes", len(w.rest))
+	}
+	w.bytes(6 + 2) // table id, flags
+	if eventType >= EventWriteRows {
+		extra := w.uint(2) // its own two bytes included: a partition, or what NDB wants to know
+		w.bytes(int(extra) - 2)
+	}
+	count := w.length()
+	if w.err == nil && count != uint64(len(w.decoder.columns)) {
+		return false, false, fmt.Errorf("the event has %d columns, its table map %d", count, len(w.decoder.columns))
+	}
+	if before {
+		w.present("before")
+	}
+	if after {
+		w.present("after")
+	}
+	return before, after, w.err
+}
+
+// present reads the bitmap of the columns in an image, and insists on all of them.
+func (w *walk) present(image string) {
+	bitmap := w.bytes((len(w.decoder.columns) + 7) / 8)
+	if w.err != nil {
+		return
+	}
+	var missing []string
+	for i := range w.decoder.columns {
+		if !bit(bitmap, i) {
+			missing = append(missing, w.decoder.columns[i].name)
+		}
+	}
+	if missing != nil {
+		w.err = fmt.Errorf("%w (the %s image lacks %s)", ErrPartialImage, image, strings.Join(missing, ", "))
+	}
+}
+
+// image notes where each cell begins and ends.
+func (w *walk) image(im *Image) {
+	columns := w.decoder.columns
+	nulls := w.bytes((len(columns) + 7) / 8)
+	if w.err != nil {
+		return
+	}
+	im.body = w.rest
+	pos := 0
+	for i := range columns {
+		if bit(nulls, i) {
+			im.cells[i] = span{-1, -1}
+			continue
+		}
+		c := &columns[i]
+		length := c.fixed
+		if c.prefix > 0 {
+			if len(im.body)-pos < c.prefix {
+				w.err = c.short()
+				return
+			}
+			length = c.length(im.body[pos:])
+			pos += c.prefix
+		}
+		if len(im.body)-pos < length {
+			w.err = c.short()
+			return
+		}
+		im.cells[i] = span{int32(pos), int32(pos + length)}
+		pos += length
+	}
+	w.rest = w.rest[pos:]
+}
