@@ -76,7 +76,6 @@ func (s *Server) options() []string {
 
 		// Small: a dozen share one machine.
 		fmt.Sprintf("innodb-buffer-pool-size=%dM", or(c.BufferPool, 48)),
-		"loose-innodb-redo-log-capacity=32M",
 		"innodb-temp-data-file-path=ibtmp1:12M:autoextend",
 		"innodb-read-io-threads=2",
 		"innodb-write-io-threads=2", // each reserves kernel AIO requests, of which a machine has few

@@ -19,6 +19,7 @@ var fileLayout = []string{
 	"--innodb-autoextend-increment=1",
 	"--innodb-doublewrite-files=2",
 	"--loose-innodb-doublewrite-pages=32",
+	"--loose-innodb-redo-log-capacity=32M",
 	"--auto-generate-certs=OFF", // sessions are on the loopback; RSA keys for passwords are made by each server
 }
 
@@ -63,7 +64,6 @@ func (b *Binary) identity() string {
 func (b *Binary) initialise(ctx context.Context, dir string) error {
 	argv := b.command(append([]string{
 		"--initialize-insecure", "--datadir=" + dir, "--performance-schema=OFF", "--mysqlx=OFF", "--secure-file-priv=NULL",
-		"--loose-innodb-redo-log-capacity=32M",
 	}, fileLayout...)...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(cmd.Environ(), b.env...)

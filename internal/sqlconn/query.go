@@ -34,32 +34,26 @@ type rowFunc func(cells [][]byte) error
 
 // Query runs one statement and returns all its rows. Of a statement with several results (CALL) it returns the first.
 func (c *Conn) Query(ctx context.Context, sql string) (*Result, error) {
-	var first *Result
-	err := c.run(ctx, mysql.COM_QUERY, sql, func() error {
-		return c.results(func(_ int, res *Result) rowFunc {
-			if first == nil {
-				first = res
-				return res.keep
-			}
-			return discard
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	return first, nil
+	return c.first(ctx, sql, (*Result).keep)
 }
 
 // Exec is Query for statements whose rows nobody wants.
 func (c *Conn) Exec(ctx context.Context, sql string) (*Result, error) {
+	return c.first(ctx, sql, func(*Result, [][]byte) error { return nil })
+}
+
+// first runs a packet of statements and returns the first result; row takes its rows.
+func (c *Conn) first(ctx context.Context, sql string, row func(*Result, [][]byte) error) (*Result, error) {
 	var first *Result
 	err := c.run(ctx, mysql.COM_QUERY, sql, func() error {
-		return c.results(func(i int, res *Result) rowFunc {
-			if i == 0 {
-				first = res
+		_, err := c.results(func(i int, res *Result) rowFunc {
+			if i > 0 {
+				return discard
 			}
-			return discard
+			first = res
+			return func(cells [][]byte) error { return row(res, cells) }
 		})
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -88,33 +82,24 @@ func (c *Conn) QueryMulti(ctx context.Context, sql []byte) ([]*Result, error) {
 }
 
 func (c *Conn) multi(ctx context.Context, sql string, begin func(int, *Result) rowFunc) error {
-	done := 0
-	err := c.run(ctx, mysql.COM_QUERY, sql, func() error {
-		return c.results(func(i int, res *Result) rowFunc {
-			done = i
-			return begin(i, res)
-		}, &done)
+	index := 0
+	err := c.run(ctx, mysql.COM_QUERY, sql, func() (err error) {
+		index, err = c.results(begin)
+		return err
 	})
 	if err == nil {
 		return nil
 	}
-	return &MultiError{Index: done, Err: err}
+	return &MultiError{Index: index, Err: err}
 }
 
 // QueryStream runs one statement and hands over its rows as they come. The cells are valid during the call of fn only. An
 // error of fn ends the session, because the rest of the rows would have to be read to save it, and is returned as it is.
 func (c *Conn) QueryStream(ctx context.Context, sql string, fn func(row [][]byte) error) error {
 	var stopped error
-	err := c.run(ctx, mysql.COM_QUERY, sql, func() error {
-		return c.results(func(i int, _ *Result) rowFunc {
-			if i > 0 {
-				return discard
-			}
-			return func(cells [][]byte) error {
-				stopped = fn(cells)
-				return stopped
-			}
-		})
+	_, err := c.first(ctx, sql, func(_ *Result, cells [][]byte) error {
+		stopped = fn(cells)
+		return stopped
 	})
 	if stopped != nil {
 		return stopped
@@ -125,7 +110,8 @@ func (c *Conn) QueryStream(ctx context.Context, sql string, fn func(row [][]byte
 // Ping asks whether the session lives.
 func (c *Conn) Ping(ctx context.Context) error {
 	return c.run(ctx, mysql.COM_PING, "", func() error {
-		return c.results(func(int, *Result) rowFunc { return discard })
+		_, err := c.results(func(int, *Result) rowFunc { return discard })
+		return err
 	})
 }
 
@@ -161,36 +147,29 @@ func (c *Conn) run(ctx context.Context, command byte, text string, answer func()
 	return fmt.Errorf("%w: %s: %w", ErrLost, c.cfg.Addr, err)
 }
 
-// results reads the answers to all statements of a packet. begin is called as each result starts, before its rows; done, if
-// given, counts the results that ended.
-func (c *Conn) results(begin func(i int, res *Result) rowFunc, done ...*int) error {
+// results reads the answers to all statements of a packet. begin is called as each result starts, before its rows. It returns
+// the index of the last one, which is the one that failed if there is an error.
+func (c *Conn) results(begin func(i int, res *Result) rowFunc) (index int, err error) {
 	var buf []byte
 	for i := 0; ; i++ {
-		for _, d := range done {
-			*d = i
-		}
-		var err error
 		if buf, err = c.readPacket(buf); err != nil {
-			return err
+			return i, err
 		}
 		res := new(Result)
 		switch buf[0] {
 		case mysql.ERR_HEADER:
-			return parseErr(buf)
+			err = parseErr(buf)
 		case mysql.LocalInFile_HEADER:
-			return fmt.Errorf("%w: LOAD DATA LOCAL is not offered", errMalformed)
+			err = fmt.Errorf("%w: LOAD DATA LOCAL is not offered", errMalformed)
 		case mysql.OK_HEADER:
-			if err := c.parseOK(buf, res); err != nil {
-				return err
+			if err = c.parseOK(buf, res); err == nil {
+				begin(i, res)
 			}
-			begin(i, res)
 		default:
-			if buf, err = c.resultset(buf, res, func() rowFunc { return begin(i, res) }); err != nil {
-				return err
-			}
+			buf, err = c.resultset(buf, res, func() rowFunc { return begin(i, res) })
 		}
-		if c.status&mysql.SERVER_MORE_RESULTS_EXISTS == 0 {
-			return nil
+		if err != nil || c.status&mysql.SERVER_MORE_RESULTS_EXISTS == 0 {
+			return i, err
 		}
 	}
 }
