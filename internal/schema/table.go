@@ -31,7 +31,7 @@ type Table struct {
 	Columns []Column `json:"columns"` // in table order, invisible and generated ones included: the order of a row image
 	// PrimaryKey are indexes into Columns; empty when the table has none.
 	PrimaryKey []int `json:"primary_key,omitempty"`
-	// UniqueKeys are the other unique keys whose columns all have an index, in the server's order.
+	// UniqueKeys are the other unique keys that are made of whole columns, ordered by name. A nullable one allows many NULLs.
 	UniqueKeys [][]int `json:"unique_keys,omitempty"`
 	// Indexes are all indexes, the primary key and those on expressions or prefixes included.
 	Indexes         []Index `json:"indexes,omitempty"`
