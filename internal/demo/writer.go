@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -153,7 +154,8 @@ func (w *writer) do(ctx context.Context, o op) {
 	}
 	writes, err := o.run(w, ctx)
 	if err != nil {
-		if _, unknown := err.(outcomeUnknown); unknown {
+		var unknown outcomeUnknown
+		if errors.As(err, &unknown) {
 			w.ws.ledger.Unknown(writes...)
 			w.forget(writes)
 		}

@@ -197,7 +197,11 @@ func TestContextEndsACall(t *testing.T) {
 func TestCloseEndsACall(t *testing.T) {
 	conn, other := session(t), session(t)
 	done := make(chan error, 1)
-	go func() { done <- conn.Ping(t.Context()); _, err := conn.Query(t.Context(), "SELECT SLEEP(30)"); done <- err }()
+	go func() {
+		done <- conn.Ping(t.Context())
+		_, err := conn.Query(t.Context(), "SELECT SLEEP(30)")
+		done <- err
+	}()
 	require.NoError(t, <-done)
 	require.Eventually(t, func() bool {
 		return len(query(t, other, fmt.Sprintf("SELECT 1 FROM information_schema.processlist WHERE id = %d AND info LIKE '%%SLEEP%%'", conn.ID()))) == 1

@@ -52,6 +52,9 @@ const (
 	MySQLStart = 90 * time.Second
 	MySQLStop  = 30 * time.Second
 
+	// EtcdStart bounds the start of the embedded etcd: it elects itself within two seconds, and reads its log before.
+	EtcdStart = 20 * time.Second
+
 	// Shutdown is how long a daemon may take to end after it was asked; then its supervisor kills it.
 	Shutdown = 10 * time.Second
 )

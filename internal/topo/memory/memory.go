@@ -179,6 +179,11 @@ func (b *backend) commit(writes []topo.KeyWrite, owner *lease) {
 			watch.add(topo.Change{Key: w.Key, Value: slices.Clone(w.Value), Version: b.mu.revision})
 		}
 	}
+	b.nudge()
+}
+
+// nudge wakes those who wait for a lock.
+func (b *backend) nudge() {
 	close(b.mu.changed)
 	b.mu.changed = make(chan struct{})
 }
@@ -208,6 +213,7 @@ func (s *Store) SetDown(down bool) {
 	for w := range b.mu.watches {
 		w.setDown(down)
 	}
+	b.nudge()
 }
 
 // Expire ends the leases of this client. Its registrations come back as soon as the store can be reached.
