@@ -1,0 +1,108 @@
+package workflow
+
+import "strings"
+
+// TargetDDL is a CREATE TABLE statement of the source as the target needs it. The counter of the table option
+// AUTO_INCREMENT=n is left out always: the rows that are copied raise it. The column attribute goes where the target is
+// sharded: shards that count each for themselves would give the same id twice; a statement without an id then fails, or
+// takes it from a sequence. Quoted text (names, comments, defaults) is not touched.
+func TargetDDL(create string, sharded bool) string {
+	var b strings.Builder
+	for i := 0; i < len(create); {
+		if n := quoted(create[i:]); n > 0 {
+			b.WriteString(create[i : i+n])
+			i += n
+			continue
+		}
+		if n := autoIncrement(create, i, sharded); n > 0 {
+			i += n
+			continue
+		}
+		b.WriteByte(create[i])
+		i++
+	}
+	return b.String()
+}
+
+// quoted returns the length of the quoted text at the start of s, 0 when there is none. A doubled quote is two texts.
+func quoted(s string) int {
+	q := s[0]
+	if q != '\'' && q != '"' && q != '`' {
+		return 0
+	}
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && q != '`':
+			i++
+		case s[i] == q:
+			return i + 1
+		}
+	}
+	return len(s)
+}
+
+// autoIncrement returns how much of s at i to leave out: the words and the blank before them.
+func autoIncrement(s string, i int, sharded bool) int {
+	const word = " AUTO_INCREMENT"
+	if len(s)-i < len(word) || !strings.EqualFold(s[i:i+len(word)], word) {
+		return 0
+	}
+	end := i + len(word)
+	if end < len(s) && s[end] == '=' {
+		for end++; end < len(s) && '0' <= s[end] && s[end] <= '9'; end++ {
+		}
+		return end - i
+	}
+	if sharded && (end == len(s) || strings.IndexByte(" ,\n)", s[end]) >= 0) {
+		return end - i
+	}
+	return 0
+}
+
+// References are the tables of the same database that a CREATE TABLE statement's foreign keys refer to.
+func References(create string) []string {
+	const word = "REFERENCES `"
+	var names []string
+	for i := 0; i < len(create); {
+		if strings.HasPrefix(create[i:], word) {
+			rest := create[i+len(word):]
+			if end := strings.IndexByte(rest, '`'); end > 0 {
+				names = append(names, rest[:end])
+				i += len(word) + end + 1
+				continue
+			}
+		}
+		if n := quoted(create[i:]); n > 0 {
+			i += n
+			continue
+		}
+		i++
+	}
+	return names
+}
+
+// CreationOrder sorts tables so that each comes after those that it refers to, otherwise in the given order. Tables that
+// refer to each other in a circle stay in that order.
+func CreationOrder(tables []string, references map[string][]string) []string {
+	known := map[string]bool{}
+	for _, t := range tables {
+		known[t] = true
+	}
+	var order []string
+	visited := map[string]bool{}
+	var visit func(string)
+	visit = func(t string) {
+		if visited[t] || !known[t] {
+			return
+		}
+		visited[t] = true
+		for _, r := range references[t] {
+			visit(r)
+		}
+		order = append(order, t)
+	}
+	for _, t := range tables {
+		visit(t)
+	}
+	return order
+}
