@@ -93,7 +93,7 @@ type Chunk struct {
 // the first item of a stream, and comes at least every timeouts.StreamHeartbeat when there is nothing else.
 type Heartbeat struct {
 	Position string
-	SourceUS int64 // how far the source was read: now, when the stream has caught up; microseconds since 1970
+	SourceUS int64 // how far the source was read: now, when the stream has caught up; microseconds since 1970; 0: not known yet
 }
 
 func (*Table) isItem()       {}

@@ -1,0 +1,166 @@
+package vstream
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"braid/internal/base/errs"
+	"braid/internal/binlog"
+	"braid/internal/filter"
+	"braid/internal/rowimage"
+	"braid/internal/schema"
+)
+
+const (
+	sidecar         = "_braid"
+	dependencyTable = "dependency"
+)
+
+// table is a followed table at one definition. A DDL makes a new one with the same id.
+type table struct {
+	id   uint32
+	def  *schema.Table
+	plan *filter.Plan
+	key  []int // columns that identify a row; empty if nothing does
+	sent bool  // described on the stream
+}
+
+// compiled is what a table map decodes with. For the table of dependencies only decoder is set, and gtidColumn.
+type compiled struct {
+	decoder    *rowimage.Decoder
+	table      *table
+	gtidColumn int // of _braid.dependency; else -1
+}
+
+// catalog has the definitions that a stream decodes with. It belongs to the goroutine that calls Recv.
+type catalog struct {
+	db    string
+	rules filter.Rules
+	// load reads a table's definition from the source.
+	load   func(ctx context.Context, db, table string) (*schema.Table, error)
+	tables map[string]*table
+	ids    map[string]uint32
+	maps   map[*binlog.TableMap]*compiled
+}
+
+// maxMaps bounds the cache of compiled table maps. The server makes new ids with every DDL and when it reopens a table.
+const maxMaps = 1024
+
+func newCatalog(db string, rules filter.Rules, load func(ctx context.Context, db, table string) (*schema.Table, error)) *catalog {
+	return &catalog{db: db, rules: rules, load: load, tables: map[string]*table{}, ids: map[string]uint32{}, maps: map[*binlog.TableMap]*compiled{}}
+}
+
+// follows says which row events are needed.
+func (c *catalog) follows(db, table string) bool {
+	return db == c.db && c.rules.Match(table) != nil || db == sidecar && table == dependencyTable
+}
+
+// table returns the definition in force, reading it when it is not known.
+func (c *catalog) table(ctx context.Context, name string) (*table, error) {
+	if t := c.tables[name]; t != nil {
+		return t, nil
+	}
+	def, err := c.load(ctx, c.db, name)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := c.rules.Plan(def)
+	if err != nil {
+		return nil, err
+	}
+	if plan == nil {
+		return nil, errs.New(errs.TableUnknown, nil, "the stream's rules do not follow table %s.%s", c.db, name)
+	}
+	id, known := c.ids[name]
+	if !known {
+		id = uint32(len(c.ids) + 1)
+		c.ids[name] = id
+	}
+	t := &table{id: id, def: def, plan: plan, key: def.KeyColumns()}
+	c.tables[name] = t
+	return t, nil
+}
+
+// keyed is table for those that can be copied: their rows have an identity.
+func (c *catalog) keyed(ctx context.Context, name string) (*table, error) {
+	if c.rules.Match(name) == nil {
+		return nil, errs.New(errs.TableUnknown, nil, "the stream's rules do not follow table %s.%s", c.db, name)
+	}
+	t, err := c.table(ctx, name)
+	if err == nil && len(t.key) == 0 {
+		err = errs.New(errs.NoPrimaryKey, nil, "table %s.%s has no primary key and no unique key without NULL", c.db, name)
+	}
+	return t, err
+}
+
+// compiled returns the decoder of a table map.
+func (c *catalog) compiled(ctx context.Context, tm *binlog.TableMap) (*compiled, error) {
+	if k := c.maps[tm]; k != nil {
+		return k, nil
+	}
+	k, err := c.compile(ctx, tm)
+	if err != nil {
+		return nil, fmt.Errorf("table %s.%s: %w", tm.DB, tm.Table, err)
+	}
+	if len(c.maps) >= maxMaps {
+		clear(c.maps)
+	}
+	c.maps[tm] = k
+	return k, nil
+}
+
+func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*compiled, error) {
+	parsed, err := rowimage.ParseTableMap(tm.Body)
+	if err != nil {
+		return nil, err
+	}
+	if tm.DB == sidecar {
+		def, err := c.load(ctx, tm.DB, tm.Table)
+		if err != nil {
+			return nil, err
+		}
+		decoder, err := parsed.Decoder(def)
+		return &compiled{decoder: decoder, gtidColumn: def.Column("gtid")}, err
+	}
+	t, err := c.table(ctx, tm.Table)
+	if err != nil {
+		return nil, err
+	}
+	decoder, err := parsed.Decoder(t.def)
+	if err != nil {
+		return nil, errs.New(errs.StreamFailed, err, "the binlog has rows of another definition of the table").With(
+			"The table was changed while the stream was not running, and the stream came to changes from before. Copy the table again.")
+	}
+	return &compiled{decoder: decoder, table: t, gtidColumn: -1}, nil
+}
+
+// changed forgets the definitions of what a DDL touched, and returns the followed tables among them.
+func (c *catalog) changed(objects []binlog.Object) []string {
+	var followed []string
+	for _, o := range objects {
+		if !strings.EqualFold(o.DB, c.db) {
+			continue
+		}
+		if o.Table != "" {
+			// With lower_case_table_names a statement may spell a name in any case, a table map never does.
+			for _, name := range slices.Compact([]string{o.Table, strings.ToLower(o.Table)}) {
+				if c.rules.Match(name) != nil {
+					followed = append(followed, name)
+				}
+			}
+			continue
+		}
+		for name := range c.tables { // DROP DATABASE
+			followed = append(followed, name)
+		}
+	}
+	for _, name := range followed {
+		delete(c.tables, name)
+	}
+	if len(followed) > 0 {
+		clear(c.maps)
+	}
+	return followed
+}

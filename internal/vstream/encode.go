@@ -1,0 +1,124 @@
+package vstream
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	"braid/internal/rowimage"
+)
+
+// The wire form of a batch is its items one after the other: a byte for the kind, then its fields. Integers are varints; strings and bytes have
+// their length in front; rows are rowimage.AppendRow, whose number of cells both sides know from the table's definition.
+const (
+	wireTable = iota + 1
+	wireTransaction
+	wireDDL
+	wireChunk
+	wireHeartbeat
+)
+
+const (
+	flagLast     = 1 << iota // a transaction is complete
+	flagPrepared             // and has the GTID of an XA PREPARE
+	flagDepends
+)
+
+const (
+	flagDone    = 1 << iota // a chunk reached the end of its table
+	flagHasLast             // and looked at a row
+)
+
+// Encode appends the wire form of a batch to dst.
+func Encode(dst []byte, items []Item) ([]byte, error) {
+	for _, item := range items {
+		switch it := item.(type) {
+		case *Table:
+			def, err := json.Marshal(it.Def)
+			if err != nil {
+				return nil, fmt.Errorf("encode definition of %s: %w", it.Def.Name, err)
+			}
+			dst = binary.AppendUvarint(append(dst, wireTable), uint64(it.ID))
+			dst = appendString(appendString(dst, it.Target), def)
+		case *Transaction:
+			dst = appendTransaction(dst, it)
+		case *DDL:
+			dst = appendString(append(dst, wireDDL), it.GTID)
+			dst = binary.AppendVarint(dst, it.CommitUS)
+			dst = appendString(appendString(dst, it.DB), it.SQL)
+		case *Chunk:
+			dst = appendChunk(dst, it)
+		case *Heartbeat:
+			dst = appendString(append(dst, wireHeartbeat), it.Position)
+			dst = binary.AppendVarint(dst, it.SourceUS)
+		default:
+			return nil, fmt.Errorf("encode item of type %T", item)
+		}
+	}
+	return dst, nil
+}
+
+func appendTransaction(dst []byte, t *Transaction) []byte {
+	var flags byte
+	if t.Last {
+		flags |= flagLast
+	}
+	if t.Prepared != "" {
+		flags |= flagPrepared
+	}
+	if len(t.Depends) > 0 {
+		flags |= flagDepends
+	}
+	dst = appendString(append(dst, wireTransaction, flags), t.GTID)
+	if t.Prepared != "" {
+		dst = appendString(dst, t.Prepared)
+	}
+	dst = binary.AppendVarint(dst, t.CommitUS)
+	if len(t.Depends) > 0 {
+		dst = binary.AppendUvarint(dst, uint64(len(t.Depends)))
+		for _, gtid := range t.Depends {
+			dst = appendString(dst, gtid)
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(t.Changes)))
+	for i := range t.Changes {
+		c := &t.Changes[i]
+		dst = binary.AppendUvarint(append(dst, byte(c.Op)), uint64(c.TableID))
+		if c.Op != Insert {
+			dst = rowimage.AppendRow(dst, c.Before)
+		}
+		if c.Op != Delete {
+			dst = rowimage.AppendRow(dst, c.After)
+		}
+	}
+	return dst
+}
+
+func appendChunk(dst []byte, c *Chunk) []byte {
+	var flags byte
+	if c.Done {
+		flags |= flagDone
+	}
+	if c.Last != nil {
+		flags |= flagHasLast
+	}
+	dst = binary.AppendUvarint(append(dst, wireChunk, flags), c.Window)
+	dst = binary.AppendUvarint(dst, uint64(c.TableID))
+	dst = appendString(dst, c.Position)
+	if c.Last != nil {
+		dst = rowimage.AppendRow(dst, c.Last)
+	}
+	return appendRows(appendRows(dst, c.Rows), c.Touched)
+}
+
+func appendRows(dst []byte, rows []rowimage.Row) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(rows)))
+	for _, r := range rows {
+		dst = rowimage.AppendRow(dst, r)
+	}
+	return dst
+}
+
+func appendString[T string | []byte](dst []byte, s T) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}

@@ -1,0 +1,89 @@
+package vstream
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"braid/internal/base/errs"
+	"braid/internal/binlog"
+	"braid/internal/gtid"
+	"braid/internal/schema"
+	"braid/internal/sqlconn"
+)
+
+// LocalConfig says which mysqld a Local reads.
+type LocalConfig struct {
+	DB     sqlconn.Config // an account with REPLICATION SLAVE, REPLICATION CLIENT and SELECT
+	DBName string         // the database whose tables streams follow
+}
+
+// Local is the Source of a mysqld that this process reaches directly. It has no state of its own.
+type Local struct {
+	cfg LocalConfig
+	log *slog.Logger
+}
+
+// NewLocal returns a Source. Nothing connects before Open.
+func NewLocal(cfg LocalConfig, log *slog.Logger) *Local { return &Local{cfg: cfg, log: log} }
+
+// Open implements Source. It runs the preflight first (binlog.Check).
+func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
+	if err := start.Rules.Validate(); err != nil {
+		return nil, errs.New(errs.BadInput, err, "stream of %s", l.cfg.DBName)
+	}
+	position, err := l.prepare(ctx, start)
+	if err != nil {
+		return nil, err
+	}
+	catalog := newCatalog(l.cfg.DBName, start.Rules, l.loadTable)
+	reader, err := binlog.Open(ctx, binlog.Config{DB: l.cfg.DB, Position: position, Follow: catalog.follows})
+	if err != nil {
+		return nil, err
+	}
+	l.log.Info("stream started", "workflow", start.Workflow, "database", l.cfg.DBName, "position", position.String())
+	chunks := &chunkReader{db: l.cfg.DB, name: l.cfg.DBName, sizes: map[string]*chunkSize{}}
+	return newStream(ctx, reader, catalog, chunks, position), nil
+}
+
+// prepare checks the source and returns where the stream begins.
+func (l *Local) prepare(ctx context.Context, start Start) (gtid.Set, error) {
+	conn, err := sqlconn.Dial(ctx, l.cfg.DB)
+	if err != nil {
+		return gtid.Set{}, errs.New(errs.MySQLUnreachable, err, "stream of %s", l.cfg.DBName)
+	}
+	defer conn.Close()
+	missing, err := binlog.Check(ctx, conn)
+	if err != nil {
+		return gtid.Set{}, err
+	}
+	if err := binlog.Preconditions(l.cfg.DB.Addr, missing); err != nil {
+		return gtid.Set{}, err
+	}
+	if start.FromNow {
+		executed, _, err := binlog.Executed(ctx, conn)
+		return executed, err
+	}
+	position, err := gtid.Parse(start.Position)
+	if err != nil {
+		return gtid.Set{}, errs.New(errs.BadInput, err, "position of a stream")
+	}
+	return position, nil
+}
+
+// loadTable reads a definition. Definitions are read when a table first passes and after a DDL, so the connection is not kept.
+func (l *Local) loadTable(ctx context.Context, db, table string) (*schema.Table, error) {
+	conn, err := sqlconn.Dial(ctx, l.cfg.DB)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	tables, err := schema.Load(ctx, conn, db, []string{table})
+	if err != nil {
+		return nil, err
+	}
+	if len(tables) != 1 {
+		return nil, fmt.Errorf("definition of %s.%s: %d tables have this name", db, table, len(tables))
+	}
+	return tables[0], nil
+}

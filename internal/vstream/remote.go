@@ -1,0 +1,111 @@
+package vstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	tabletpb "braid/api/tablet"
+	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
+	"braid/internal/rowimage"
+)
+
+// remote is the Source of another tablet.
+type remote struct{ client tabletpb.TabletClient }
+
+// NewRemote returns the Source that the tablet at the other end of conn serves.
+func NewRemote(conn grpc.ClientConnInterface) Source {
+	return &remote{client: tabletpb.NewTabletClient(conn)}
+}
+
+var errSilent = errors.New("the source sent nothing, not even heartbeats")
+
+// Open implements Source. An error of the other side comes with the first Recv, as gRPC has it.
+func (r *remote) Open(ctx context.Context, start Start) (Stream, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	// A batch holds at least one row, and a row may be as large as MySQL allows; the source keeps batches small where it can.
+	rpc, err := r.client.Stream(ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32))
+	if err == nil {
+		err = rpc.Send(&tabletpb.StreamRequest{Request: &tabletpb.StreamRequest_Start{Start: &tabletpb.Start{
+			Position: start.Position, FromNow: start.FromNow, Rules: start.Rules.JSON(), Workflow: start.Workflow,
+		}}})
+	}
+	if err != nil {
+		cancel(err)
+		return nil, fmt.Errorf("open stream: %w", errs.FromGRPC(err))
+	}
+	return &remoteStream{ctx: ctx, cancel: cancel, rpc: rpc}, nil
+}
+
+// remoteStream is the Stream of a remote. It has no goroutines of its own.
+type remoteStream struct {
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	rpc     grpc.BidiStreamingClient[tabletpb.StreamRequest, tabletpb.StreamResponse]
+	decoder Decoder
+	err     error
+	send    sync.Mutex // one Send at a time
+}
+
+// Recv implements Stream. The silence of a dead peer ends it.
+func (s *remoteStream) Recv() ([]Item, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	items, err := s.recv()
+	if err != nil {
+		s.err = err
+		s.cancel(err)
+	}
+	return items, err
+}
+
+func (s *remoteStream) recv() ([]Item, error) {
+	silence := time.AfterFunc(timeouts.StreamSilence, func() { s.cancel(errSilent) })
+	defer silence.Stop()
+	for {
+		m, err := s.rpc.Recv()
+		if err != nil {
+			if cause := context.Cause(s.ctx); cause != nil {
+				return nil, cause
+			}
+			return nil, errs.FromGRPC(err)
+		}
+		items, err := s.decoder.Decode(m.Items)
+		if err != nil || len(items) > 0 {
+			return items, err
+		}
+	}
+}
+
+// OpenWindow implements Stream.
+func (s *remoteStream) OpenWindow(r WindowRequest) error {
+	w := &tabletpb.Window{Id: r.ID, Table: r.Table, MaxRows: int32(min(r.MaxRows, math.MaxInt32)), MaxBytes: r.MaxBytes, IncludeTouched: r.IncludeTouched}
+	if r.After != nil {
+		w.After = rowimage.AppendRow(nil, r.After)
+	}
+	for _, key := range r.Keys {
+		w.Keys = append(w.Keys, rowimage.AppendRow(nil, key))
+	}
+	s.send.Lock()
+	defer s.send.Unlock()
+	if err := context.Cause(s.ctx); err != nil {
+		return err
+	}
+	if err := s.rpc.Send(&tabletpb.StreamRequest{Request: &tabletpb.StreamRequest_Window{Window: w}}); err != nil {
+		return fmt.Errorf("window %d of %s: %w", r.ID, r.Table, errs.FromGRPC(err)) // Recv has the reason
+	}
+	return nil
+}
+
+// Close implements Stream. gRPC ends its side when the context does.
+func (s *remoteStream) Close() error {
+	s.cancel(ErrClosed)
+	return nil
+}

@@ -1,0 +1,146 @@
+package vstream
+
+import (
+	"context"
+	"fmt"
+
+	"braid/internal/binlog"
+	"braid/internal/rowimage"
+)
+
+// Types of row events in the terms of package rowimage.
+var eventTypes = map[binlog.RowsKind]byte{
+	binlog.Insert: rowimage.EventWriteRows, binlog.Update: rowimage.EventUpdateRows, binlog.Delete: rowimage.EventDeleteRows,
+}
+
+// transform makes the stream's changes of a transaction's row events: it decodes, filters, remembers keys for the open window.
+type transform struct {
+	catalog *catalog
+	windows *windows
+	emit    func(Item) // for descriptions of tables
+
+	tx   *Transaction // being filled
+	size int          // bytes of row images in tx
+	buf  []byte
+}
+
+// rows adds the row events to tx.
+func (f *transform) rows(ctx context.Context, tx *Transaction, events []binlog.Rows) error {
+	f.tx, f.size = tx, 0
+	for i := range events {
+		ev := &events[i]
+		k, err := f.catalog.compiled(ctx, ev.Table)
+		if err != nil {
+			return err
+		}
+		each := func(before, after *rowimage.Image) error { return f.row(k, before, after) }
+		if k.gtidColumn >= 0 {
+			each = func(before, after *rowimage.Image) error { return f.dependency(k, before, after) }
+		}
+		if err := k.decoder.Walk(eventTypes[ev.Kind], ev.Body, each); err != nil {
+			return fmt.Errorf("%s of %s.%s: %w", ev.Kind, ev.Table.DB, ev.Table.Table, err)
+		}
+	}
+	return nil
+}
+
+// dependency is an insert into the table by which a gate tells what this transaction follows on other shards.
+func (f *transform) dependency(k *compiled, before, after *rowimage.Image) error {
+	if before != nil || after == nil {
+		return nil
+	}
+	gtid, ok, err := after.AppendCell(nil, k.gtidColumn)
+	if err == nil && ok {
+		f.tx.Depends = append(f.tx.Depends, string(gtid))
+	}
+	return err
+}
+
+// row applies the rules to both images. A change of which neither image is in the range is none; one that crosses the range's border is an
+// insert or a delete.
+func (f *transform) row(k *compiled, before, after *rowimage.Image) error {
+	t := k.table
+	in, err := f.match(t, before)
+	if err != nil {
+		return err
+	}
+	out, err := f.match(t, after)
+	if err != nil || !in && !out {
+		return err
+	}
+	if err := f.touch(t, before, after); err != nil {
+		return err
+	}
+	c := Change{TableID: t.id}
+	switch {
+	case in && out:
+		c.Op = Update
+	case in:
+		c.Op, after = Delete, nil
+	default:
+		c.Op, before = Insert, nil
+	}
+	if c.Before, err = f.image(before); err != nil {
+		return err
+	}
+	if c.After, err = f.image(after); err != nil {
+		return err
+	}
+	if !t.sent {
+		t.sent = true
+		f.emit(&Table{ID: t.id, Target: t.plan.Target, Def: t.def})
+	}
+	f.tx.Changes = append(f.tx.Changes, c)
+	return nil
+}
+
+func (f *transform) match(t *table, im *rowimage.Image) (bool, error) {
+	if im == nil {
+		return false, nil
+	}
+	if t.plan.All() {
+		return true, nil
+	}
+	var few [4][]byte
+	cells := rowimage.Row(few[:0])
+	for range t.plan.Columns() {
+		cells = append(cells, nil)
+	}
+	if err := im.Cells(cells, t.plan.Columns()); err != nil {
+		return false, err
+	}
+	return t.plan.MatchCells(cells)
+}
+
+// touch remembers the keys of both images for the open window.
+func (f *transform) touch(t *table, images ...*rowimage.Image) error {
+	if len(t.key) == 0 || !f.windows.open(t.def.Name) {
+		return nil
+	}
+	key := make(rowimage.Row, len(t.key))
+	for _, im := range images {
+		if im == nil || !f.windows.open(t.def.Name) { // the first key can fill the memory
+			continue
+		}
+		if err := im.Cells(key, t.key); err != nil {
+			return err
+		}
+		f.buf = rowimage.AppendRow(f.buf[:0], key)
+		f.windows.touch(f.buf)
+	}
+	return nil
+}
+
+// image is a copy of the row that outlives the event's decoding.
+func (f *transform) image(im *rowimage.Image) (rowimage.Row, error) {
+	if im == nil {
+		return nil, nil
+	}
+	row, err := im.Row()
+	if err != nil {
+		return nil, err
+	}
+	row = row.Clone()
+	f.size += row.Size() + 4*len(row)
+	return row, nil
+}
