@@ -116,8 +116,12 @@ func (s *Store) key(key string) string    { return s.root + "data/" + key }
 func (s *Store) lockKey(n string) string  { return s.root + "lock/" + n }
 func (s *Store) electKey(n string) string { return s.root + "elect/" + n }
 func (s *Store) strip(full []byte) string { return strings.TrimPrefix(string(full), s.root+"data/") }
+
+// bound is the context of one operation: it also ends with the store.
 func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, timeouts.Topology)
+	octx, cancel := context.WithTimeout(ctx, timeouts.Topology)
+	detach := context.AfterFunc(s.ctx, cancel)
+	return octx, func() { detach(); cancel() }
 }
 
 // Read implements topo.Store.
