@@ -260,7 +260,7 @@ func appendJSONString(dst, text []byte) []byte {
 var jsonEscapes = [256]byte{'"': '"', '\\': '\\', '\b': 'b', '\t': 't', '\n': 'n', '\f': 'f', '\r': 'r'}
 
 // appendJSONDouble prints as MySQL's my_gcvt does: the shortest digits that read back as f, in plain form while the point is within
-// 15 places, and ".0" behind what would read back as an integer.
+// 15 places, or stands between two of the digits, and ".0" behind what would read back as an integer.
 func appendJSONDouble(dst []byte, f float64) []byte {
 	var buf [32]byte
 	e := strconv.AppendFloat(buf[:0], f, 'e', -1, 64) // d.ddde±dd
@@ -272,7 +272,13 @@ func appendJSONDouble(dst []byte, f float64) []byte {
 	if err != nil { // NaN and infinities, which MySQL does not store
 		return append(dst, "null"...)
 	}
-	if exponent < -15 || exponent > 14 {
+	digits := mark
+	for _, c := range e[:mark] {
+		if c == '-' || c == '.' {
+			digits--
+		}
+	}
+	if exponent < -15 || exponent > 14 && exponent > digits-2 {
 		dst = append(append(dst, e[:mark]...), 'e')
 		return strconv.AppendInt(dst, int64(exponent), 10)
 	}
@@ -309,8 +315,11 @@ func appendOpaque(dst []byte, t byte, raw []byte) ([]byte, error) {
 	}
 	dst = append(dst, `"base64:type`...)
 	dst = append(strconv.AppendUint(dst, uint64(t), 10), ':')
-	dst = base64.StdEncoding.AppendEncode(dst, raw)
-	return append(dst, '"'), nil
+	const line = 57 // bytes of 76 characters: MySQL's base64 has lines, and the line feed is escaped like any other
+	for ; len(raw) > line; raw = raw[line:] {
+		dst = append(base64.StdEncoding.AppendEncode(dst, raw[:line]), `\n`...)
+	}
+	return append(base64.StdEncoding.AppendEncode(dst, raw), '"'), nil
 }
 
 // appendOpaqueTime takes the packed form: a date and a time as in DATETIME2 or TIME2, then 24 bits of microseconds, negative for a negative TIME.
