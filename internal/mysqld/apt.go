@@ -1,14 +1,15 @@
 package mysqld
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strings"
+
+	"braid/internal/base/errs"
+	"braid/internal/process"
 )
 
 // keyrings are where Debian keeps its archive keys, in the order of preference.
@@ -36,9 +37,9 @@ func newApt(ctx context.Context, dir string) (*apt, error) {
 			return nil, fmt.Errorf("install MySQL: %w", err)
 		}
 	}
-	acquire, err := exec.CommandContext(ctx, "apt-config", "dump", "Acquire").Output()
+	acquire, err := process.Run(ctx, process.Spec{Argv: []string{"apt-config", "dump", "Acquire"}})
 	if err != nil {
-		return nil, fmt.Errorf("install MySQL: apt-config: %w", err)
+		return nil, cannot(err, "apt's configuration cannot be read")
 	}
 	files := map[string]string{
 		"status":       "",
@@ -80,21 +81,20 @@ func (a *apt) config() string {
 	return b.String()
 }
 
-func (a *apt) run(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "apt-get", args...)
-	cmd.Env = append(cmd.Environ(), "APT_CONFIG="+filepath.Join(a.dir, "apt.conf"), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
-	out, err := cmd.CombinedOutput()
+func (a *apt) run(ctx context.Context, args ...string) error {
+	_, err := process.Run(ctx, process.Spec{
+		Argv: append([]string{"apt-get"}, args...),
+		Env:  []string{"APT_CONFIG=" + filepath.Join(a.dir, "apt.conf"), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive"},
+	})
 	if ctx.Err() != nil {
-		return out, fmt.Errorf("install MySQL: %w", context.Cause(ctx))
+		return fmt.Errorf("install MySQL: %w", context.Cause(ctx))
 	}
-	return out, err
+	return err
 }
 
 func (a *apt) update(ctx context.Context) error {
-	out, err := a.run(ctx, "update", "--error-on=any")
-	if err != nil {
-		return fmt.Errorf("%w: the package list of Debian unstable could not be read from %s: %w: %s (is the network there? else %s)",
-			ErrCannotInstall, a.mirror, err, lastLines(out), remedy)
+	if err := a.run(ctx, "update", "--error-on=any"); err != nil {
+		return cannot(err, "the package list of Debian unstable cannot be read from %s; is the network there?", a.mirror)
 	}
 	return nil
 }
@@ -102,29 +102,25 @@ func (a *apt) update(ctx context.Context) error {
 // download fetches packages with all that they depend on, and returns the files.
 func (a *apt) download(ctx context.Context, names ...string) ([]string, error) {
 	args := append([]string{"install", "--yes", "--download-only", "--no-install-recommends"}, names...)
-	out, err := a.run(ctx, args...)
-	if err != nil {
-		return nil, fmt.Errorf("%w: apt could not download %s: %w: %s (%s)",
-			ErrCannotInstall, strings.Join(names, " and "), err, lastLines(out), remedy)
+	if err := a.run(ctx, args...); err != nil {
+		return nil, cannot(err, "apt cannot download %s", strings.Join(names, " and "))
 	}
 	files, _ := filepath.Glob(filepath.Join(a.dir, "archives", "*.deb")) // the pattern is well-formed
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%w: apt downloaded no packages: %s (%s)", ErrCannotInstall, lastLines(out), remedy)
+		return nil, cannot(nil, "apt downloaded no packages")
 	}
 	return files, nil
 }
 
 // debianMirror asks apt where this system gets its packages from.
 func debianMirror(ctx context.Context) (string, error) {
-	cmd := exec.CommandContext(ctx, "apt-get", "indextargets")
-	cmd.Env = append(cmd.Environ(), "LC_ALL=C")
-	out, err := cmd.Output()
+	out, err := process.Run(ctx, process.Spec{Argv: []string{"apt-get", "indextargets"}, Env: []string{"LC_ALL=C"}})
 	if err != nil {
-		return "", fmt.Errorf("%w: apt-get indextargets: %w (%s)", ErrCannotInstall, err, remedy)
+		return "", cannot(err, "apt does not tell its mirrors")
 	}
 	mirror := pickMirror(string(out))
 	if mirror == "" {
-		return "", fmt.Errorf("%w: apt knows no mirror of Debian (%s)", ErrCannotInstall, remedy)
+		return "", cannot(nil, "apt knows no mirror of Debian")
 	}
 	return mirror, nil
 }
@@ -159,11 +155,6 @@ func debianKeyring() (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("%w: Debian's archive keys are missing (install the package debian-archive-keyring, or %s)", ErrCannotInstall, remedy)
-}
-
-// lastLines is the end of a command's output, on one line.
-func lastLines(out []byte) string {
-	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
-	return string(bytes.Join(lines[max(0, len(lines)-3):], []byte("; ")))
+	return "", errs.New(errs.NoMySQL, nil, "MySQL cannot be installed here: Debian's archive keys are missing").
+		With("Install the package debian-archive-keyring and repeat.", "Or: "+remedy)
 }

@@ -9,6 +9,7 @@ import (
 // Config describes one server.
 type Config struct {
 	Dir        string // everything of this server; made if need be
+	Log        string // its log; "" is <dir>/error.log
 	Port       int    // on 127.0.0.1
 	ServerID   uint32 // unique among servers that replicate from each other
 	DB         string // the keyspace's database, which limits the accounts; "" is all
@@ -44,7 +45,7 @@ func (s *Server) options() []string {
 		"tmpdir=" + s.path("tmp"),
 		"socket=" + s.socket,
 		"pid-file=" + s.path("mysqld.pid"),
-		"log-error=" + s.path("error.log"),
+		"log-error=" + s.log,
 		"log-error-verbosity=2",
 
 		"bind-address=127.0.0.1",

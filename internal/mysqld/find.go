@@ -9,13 +9,12 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"braid/internal/base/errs"
 )
 
 // EnvBinary names a mysqld program, or a directory that one was unpacked into, that is used before any other.
 const EnvBinary = "BRAID_MYSQLD"
-
-// ErrNotFound says that there is no usable mysqld; Install may help.
-var ErrNotFound = errors.New("no MySQL server program found")
 
 // Binary is a mysqld program that can be run.
 type Binary struct {
@@ -28,12 +27,13 @@ type Binary struct {
 }
 
 // Find looks for a mysqld without installing anything: BRAID_MYSQLD, the PATH, what Install unpacked before. Only a wrong
-// BRAID_MYSQLD is an error of its own, since somebody asked for it.
+// BRAID_MYSQLD is an error of its own (errs.BadInput), since somebody asked for it; else it is errs.NoMySQL.
 func Find(ctx context.Context) (*Binary, error) {
 	if path := os.Getenv(EnvBinary); path != "" {
 		b, err := open(ctx, path)
 		if err != nil {
-			return nil, fmt.Errorf("%s=%s cannot be used: %w", EnvBinary, path, err)
+			return nil, errs.New(errs.BadInput, err, "%s=%s cannot be used", EnvBinary, path).
+				With("Let " + EnvBinary + " name a mysqld of MySQL 8.0 or newer, or unset it.")
 		}
 		return b, nil
 	}
@@ -49,15 +49,15 @@ func Find(ctx context.Context) (*Binary, error) {
 		return nil, err
 	}
 	if len(rejected) > 0 {
-		return nil, fmt.Errorf("%w (%s)", ErrNotFound, strings.Join(rejected, "; "))
+		return nil, errs.New(errs.NoMySQL, nil, "no usable MySQL server program (%s)", strings.Join(rejected, "; "))
 	}
-	return nil, ErrNotFound
+	return nil, errs.New(errs.NoMySQL, nil, "no MySQL server program is on the PATH or installed by braid")
 }
 
 // Ensure finds a mysqld, or installs one. progress takes a line at a time and may be nil.
 func Ensure(ctx context.Context, progress func(string)) (*Binary, error) {
 	b, err := Find(ctx)
-	if !errors.Is(err, ErrNotFound) {
+	if !errors.Is(err, errs.NoMySQL) {
 		return b, err
 	}
 	return Install(ctx, progress)

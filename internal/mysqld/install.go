@@ -10,14 +10,12 @@ import (
 	"runtime"
 	"strings"
 
+	"braid/internal/base/errs"
 	"braid/internal/process"
 )
 
-// ErrCannotInstall says that this machine cannot install a MySQL server by itself; the message says what to do.
-var ErrCannotInstall = errors.New("MySQL cannot be installed here")
-
 const (
-	remedy = "install MySQL 8.0 or newer in your system's way and set " + EnvBinary + " to the path of its mysqld"
+	remedy = "Install MySQL 8.0 or newer in your system's way, and put its mysqld on the PATH or set " + EnvBinary + " to its path."
 	// installSpace is what an install needs while it runs: package lists, packages, and the unpacked tree.
 	installSpace = 1 << 30
 )
@@ -39,7 +37,7 @@ func Install(ctx context.Context, progress func(string)) (*Binary, error) {
 		return nil, fmt.Errorf("install MySQL: %w", err)
 	}
 	defer lock.Unlock()
-	if b, err := Find(ctx); !errors.Is(err, ErrNotFound) {
+	if b, err := Find(ctx); !errors.Is(err, errs.NoMySQL) {
 		return b, err // somebody else was quicker
 	}
 	return install(ctx, cache, progress)
@@ -79,7 +77,7 @@ func install(ctx context.Context, cache string, progress func(string)) (*Binary,
 func publish(ctx context.Context, stage, cache string, progress func(string)) (*Binary, error) {
 	b, err := open(ctx, stage)
 	if err != nil {
-		return nil, fmt.Errorf("install MySQL: the unpacked server does not run: %w (%s)", err, remedy)
+		return nil, cannot(err, "the unpacked server does not run")
 	}
 	dir := filepath.Join(cache, "mysql-"+b.Version.String())
 	if err := os.RemoveAll(dir); err != nil { // one that Find could not use
@@ -92,14 +90,19 @@ func publish(ctx context.Context, stage, cache string, progress func(string)) (*
 	return open(ctx, dir)
 }
 
+// cannot is the error for a machine that cannot install MySQL by itself.
+func cannot(cause error, format string, args ...any) error {
+	return errs.New(errs.NoMySQL, cause, "MySQL cannot be installed here: %s", fmt.Sprintf(format, args...)).With(remedy)
+}
+
 // installable checks what can be known before anything is downloaded.
 func installable(cache string) error {
 	if runtime.GOOS != "linux" {
-		return fmt.Errorf("%w: only Linux with apt can (%s)", ErrCannotInstall, remedy)
+		return cannot(nil, "braid can do it on Debian's Linux only")
 	}
 	for _, tool := range []string{"apt-get", "apt-config", "dpkg"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("%w: there is no %s, so this is not a Debian system (%s)", ErrCannotInstall, tool, remedy)
+			return cannot(err, "this is not a Debian system")
 		}
 	}
 	free, err := FreeSpace(cache)
@@ -107,8 +110,8 @@ func installable(cache string) error {
 		return err
 	}
 	if free < installSpace {
-		return fmt.Errorf("%w: %s has %d MiB free and %d MiB are needed (make room, or set XDG_CACHE_HOME to a larger disk)",
-			ErrCannotInstall, cache, free>>20, uint64(installSpace)>>20)
+		return errs.New(errs.NoSpace, nil, "install MySQL: %s has %d MiB free, %d are needed", cache, free>>20, uint64(installSpace)>>20).
+			With("Make room, or set XDG_CACHE_HOME to a directory on a larger disk.")
 	}
 	return nil
 }
@@ -122,9 +125,8 @@ func unpack(ctx context.Context, packages []string, dir string) error {
 		if name := filepath.Base(file); strings.HasPrefix(name, "perl") || strings.HasPrefix(name, "libperl") {
 			continue
 		}
-		out, err := exec.CommandContext(ctx, "dpkg", "-x", file, dir).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("install MySQL: unpack %s: %w: %s", filepath.Base(file), err, lastLines(out))
+		if _, err := process.Run(ctx, process.Spec{Argv: []string{"dpkg", "-x", file, dir}}); err != nil {
+			return fmt.Errorf("install MySQL: unpack %s: %w", filepath.Base(file), err)
 		}
 	}
 	for _, unused := range []string{"usr/share/doc", "usr/share/man", "usr/share/locale"} {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"braid/internal/base/errs"
 	"braid/internal/base/timeouts"
 	"braid/internal/process"
 	"braid/internal/sqlconn"
@@ -22,6 +23,7 @@ type Server struct {
 	bin    *Binary
 	cfg    Config
 	socket string
+	log    string
 
 	mu struct {
 		sync.Mutex
@@ -39,7 +41,10 @@ func New(bin *Binary, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("mysqld configuration: %w", err)
 	}
 	cfg.Dir = dir
-	return &Server{bin: bin, cfg: cfg, socket: socketPath(dir)}, nil
+	if cfg.Log == "" {
+		cfg.Log = filepath.Join(dir, "error.log")
+	}
+	return &Server{bin: bin, cfg: cfg, socket: socketPath(dir), log: cfg.Log}, nil
 }
 
 // socketPath avoids paths that are too long for a socket's address.
@@ -61,7 +66,7 @@ func (s *Server) dataDir() string         { return s.path("data") }
 func (s *Server) Dir() string { return s.cfg.Dir }
 
 // ErrorLog is the path of the server's log.
-func (s *Server) ErrorLog() string { return s.path("error.log") }
+func (s *Server) ErrorLog() string { return s.log }
 
 // Binary is the program that the server runs.
 func (s *Server) Binary() *Binary { return s.bin }
@@ -131,7 +136,7 @@ func (s *Server) Start(ctx context.Context) error {
 		return fmt.Errorf("mysqld on port %d runs already", s.cfg.Port)
 	}
 	if err := s.start(ctx); err != nil {
-		return fmt.Errorf("start mysqld on port %d: %w", s.cfg.Port, err)
+		return fmt.Errorf("start mysqld in %s: %w", s.cfg.Dir, err)
 	}
 	return nil
 }
@@ -186,7 +191,7 @@ func (s *Server) prepare(ctx context.Context) (first bool, err error) {
 			return false, err
 		}
 		if err := copyTree(template, stage); err != nil {
-			return false, noSpace(err.Error(), err)
+			return false, noSpace(s.cfg.Dir, err)
 		}
 		if err := os.Rename(stage, s.dataDir()); err != nil {
 			return false, err
@@ -214,7 +219,8 @@ func (s *Server) waitReady(ctx context.Context, proc *process.Process) error {
 			return nil
 		}
 		if sqlconn.ErrCode(err) == errAccessDenied {
-			return fmt.Errorf("it answers, but not to the password of this cluster: %w (was %s made by another one?)", err, s.cfg.Dir)
+			return errs.New(errs.MySQLNotStarted, err, "mysqld on port %d answers, but not to the password that it should have", s.cfg.Port).
+				With("Its directory " + s.cfg.Dir + " was made with other passwords: restore them, or start with another data directory.")
 		}
 		select {
 		case <-tick.C:

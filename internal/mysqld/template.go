@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
+	"braid/internal/base/errs"
 	"braid/internal/process"
 )
 
@@ -65,10 +65,8 @@ func (b *Binary) initialise(ctx context.Context, dir string) error {
 	argv := b.command(append([]string{
 		"--initialize-insecure", "--datadir=" + dir, "--performance-schema=OFF", "--mysqlx=OFF", "--secure-file-priv=NULL",
 	}, fileLayout...)...)
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(cmd.Environ(), b.env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("template data directory: %w: %s", err, errorsOf(string(out)))
+	if out, err := process.Run(ctx, process.Spec{Argv: argv, Env: b.env}); err != nil {
+		return noSpaceText(dir, string(out), errs.New(errs.MySQLNotStarted, err, "make a template data directory: %s", errorsOf(string(out))))
 	}
 	// What must differ between servers is made anew by each.
 	for _, name := range []string{"auto.cnf", "private_key.pem", "public_key.pem"} {
@@ -77,6 +75,14 @@ func (b *Binary) initialise(ctx context.Context, dir string) error {
 		}
 	}
 	return nil
+}
+
+// noSpaceText recognises a full disk in a server's words.
+func noSpaceText(dir, text string, err error) error {
+	if strings.Contains(text, "No space left on device") || strings.Contains(text, "OS errno 28") {
+		return errs.New(errs.NoSpace, err, "the disk of %s is full", dir)
+	}
+	return err
 }
 
 // command is the whole command line of this mysqld with the given options.

@@ -5,10 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"braid/internal/process"
 )
 
 // minVersion is the oldest server that has what streams need: row metadata in the binlog, GTIDs, caching_sha2_password.
@@ -49,11 +50,9 @@ func parseVersion(text string) (Version, error) {
 // askVersion runs the program.
 func (b *Binary) askVersion(ctx context.Context) (Version, error) {
 	argv := append(append([]string{}, b.argv...), "--no-defaults", "--version")
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(cmd.Environ(), b.env...)
-	out, err := cmd.CombinedOutput()
+	out, err := process.Run(ctx, process.Spec{Argv: argv, Env: b.env})
 	if err != nil {
-		return Version{}, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+		return Version{}, err
 	}
 	return parseVersion(string(out))
 }

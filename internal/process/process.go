@@ -15,7 +15,7 @@ import (
 // Spec says what to run.
 type Spec struct {
 	Argv  []string   // Argv[0] is found on the PATH if it has no slash
-	Env   []string   // added to our environment
+	Env   []string   // added to our environment; a later value of a name wins
 	Dir   string     // working directory; "" is ours
 	Log   string     // file that standard output and error are appended to; "" discards them
 	Files []*os.File // inherited as descriptors 3, 4, …
@@ -42,6 +42,20 @@ var starter = sync.OnceValue(func() chan<- func() {
 
 // Start starts a child.
 func Start(spec Spec) (*Process, error) {
+	return start(spec, func(cmd *exec.Cmd) error {
+		if spec.Log == "" {
+			return nil
+		}
+		log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		cmd.Stdout, cmd.Stderr = log, log
+		return nil
+	})
+}
+
+func start(spec Spec, output func(*exec.Cmd) error) (*Process, error) {
 	if len(spec.Argv) == 0 {
 		return nil, errors.New("start process: no command")
 	}
@@ -50,17 +64,16 @@ func Start(spec Spec) (*Process, error) {
 	cmd.Dir = spec.Dir
 	cmd.ExtraFiles = spec.Files
 	cmd.SysProcAttr = attributes()
-	if spec.Log != "" {
-		log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			return nil, fmt.Errorf("start %s: %w", spec.Argv[0], err)
-		}
-		defer log.Close()
-		cmd.Stdout, cmd.Stderr = log, log
+	if err := output(cmd); err != nil {
+		return nil, fmt.Errorf("start %s: %w", spec.Argv[0], err)
 	}
 	started := make(chan error)
 	starter() <- func() { started <- cmd.Start() }
-	if err := <-started; err != nil {
+	err := <-started
+	if log, ok := cmd.Stdout.(*os.File); ok {
+		log.Close() // the child has its own
+	}
+	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", spec.Argv[0], err)
 	}
 	p := &Process{cmd: cmd, done: make(chan struct{})}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"braid/internal/base/errs"
 	"braid/internal/mysqld"
 	"braid/internal/process"
 	"braid/internal/sqlconn"
@@ -104,7 +105,7 @@ func start(ctx context.Context, o Options) (*mysqld.Server, error) {
 		if server, err = startOnce(ctx, bin, root, o); err == nil {
 			return server, nil
 		}
-		if !errors.Is(err, mysqld.ErrPortTaken) {
+		if !errors.Is(err, errs.PortTaken) {
 			break
 		}
 	}
