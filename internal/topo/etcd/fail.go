@@ -30,7 +30,7 @@ func (s *Store) fail(ctx context.Context, verb, what string, err error, write bo
 	switch {
 	case errors.Is(err, rpctypes.ErrNoSpace):
 		return fmt.Errorf("%s %s: %w: %w", verb, what, topo.ErrFull, err)
-	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps):
+	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrTooManyOps), tooLargeToSend(err):
 		return fmt.Errorf("%s %s: %w: %w", verb, what, topo.ErrBadInput, err)
 	case ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled):
 		err = fmt.Errorf("%s %s: %w", verb, what, ctx.Err())
@@ -45,13 +45,19 @@ func (s *Store) fail(ctx context.Context, verb, what string, err error, write bo
 	return err
 }
 
+// tooLargeToSend is the client's own refusal, which is no error of etcd's.
+func tooLargeToSend(err error) bool {
+	var ee rpctypes.EtcdError
+	return !errors.As(err, &ee) && status.Code(err) == codes.ResourceExhausted
+}
+
 func unanswered(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return true
 	}
 	var ee rpctypes.EtcdError
 	if errors.As(err, &ee) {
-		return ee.Code() == codes.Unavailable || ee.Code() == codes.DeadlineExceeded
+		return errors.Is(err, rpctypes.ErrTooManyRequests) || ee.Code() == codes.Unavailable || ee.Code() == codes.DeadlineExceeded
 	}
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal:

@@ -111,8 +111,8 @@ func claim(dir string) (*os.File, error) {
 	}
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err == nil {
-		if free := fs.Bavail * uint64(fs.Bsize); free < minSpace {
-			return nil, errs.New(errs.NoSpace, nil, "etcd needs %d MiB in %s, %d MiB are free", minSpace>>20, dir, free>>20)
+		if err := room(dir, fs.Bavail*uint64(fs.Bsize)); err != nil {
+			return nil, err
 		}
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -124,6 +124,13 @@ func claim(dir string) (*os.File, error) {
 		return nil, errs.New(errs.DirInUse, nil, "etcd directory %s belongs to a running process", dir)
 	}
 	return lock, nil
+}
+
+func room(dir string, free uint64) error {
+	if free >= minSpace {
+		return nil
+	}
+	return errs.New(errs.NoSpace, nil, "etcd needs %d MiB in %s, %d MiB are free", minSpace>>20, dir, free>>20)
 }
 
 // resolve picks a port if none is given, and finds out whether the port is free: etcd itself listens a moment later.
