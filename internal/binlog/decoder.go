@@ -25,7 +25,7 @@ type decoder struct {
 	follow  func(db, table string) bool
 	coords  Coordinates
 	tables  map[uint64]*mapped
-	trx     *transaction         // open, or nil
+	trx     *transaction // open, or nil
 	held    map[string]*transaction
 	heldLen int
 	payload *payload // a compressed transaction that is being read, or nil

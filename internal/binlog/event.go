@@ -12,7 +12,7 @@ type Event interface{ isEvent() }
 type Transaction struct {
 	GTID     string
 	Prepared string // of an XA transaction: the GTID of its XA PREPARE, which joins the position together with GTID (B2)
-	CommitUS int64 // commit on the server where it was first executed, microseconds since 1970
+	CommitUS int64  // commit on the server where it was first executed, microseconds since 1970
 	Rows     []Rows
 	First    bool
 	Last     bool        // complete: the GTIDs count as read
