@@ -1,0 +1,182 @@
+package apply
+
+import (
+	"fmt"
+	"strings"
+
+	"braid/internal/base/errs"
+	"braid/internal/rowimage"
+	"braid/internal/schema"
+	"braid/internal/sqlconn"
+)
+
+// Mode says what a change finds on the target, and so which statement it becomes.
+type Mode uint8
+
+// The modes.
+const (
+	// Upsert: the table is being copied by the only stream that writes to it. Rows may be missing or there (W1).
+	Upsert Mode = iota + 1
+	// Strict: the table is copied. A change that does not find what it changes is a divergence, and stops the stream.
+	Strict
+	// Contested: one of several streams that write to the table still copies it. A row that another source owns is never
+	// touched; the key is reported, and read again later.
+	Contested
+	// Merge: several streams write to the table and all have copied it. The last insert of a key owns the row; updates and
+	// deletes reach only a row that is still their source's.
+	Merge
+)
+
+// String names the mode.
+func (m Mode) String() string {
+	return [...]string{"unset", "upsert", "strict", "contested", "merge"}[m]
+}
+
+// rowAlias names the new row of an upsert. A table of that name would be ambiguous; ours are not called so.
+const rowAlias = "_braid_new"
+
+// Table is how rows of a source table are written to its target: the parts of statements that do not change from row to
+// row. It is immutable but for Mode.
+type Table struct {
+	Source *schema.Table // order and types of the cells
+	Target *schema.Table
+	Mode   Mode
+
+	name   string // quoted, with its database
+	key    []int  // columns that identify a row
+	owner  []int  // columns of the vindex; none unless several sources write here
+	write  []int  // columns that are written: generated ones are not
+	column []string
+
+	insert, upsert, absent []byte // head of an INSERT; tails that replace, or keep, a row that is there
+	delete, update         []byte
+}
+
+// NewTable compiles a table. The target must have every column of the source, with the same type; what it has more must
+// be nullable, generated or have a default. owner names the vindex columns when several sources write to the table.
+func NewTable(source, target *schema.Table, owner []string) (*Table, error) {
+	t := &Table{Source: source, Target: target, Mode: Strict, key: source.KeyColumns()}
+	if len(t.key) == 0 {
+		return nil, errs.New(errs.NoPrimaryKey, nil, "table %s has no primary key, nor a unique key without NULLs: its rows cannot be told apart", source.Name)
+	}
+	if err := t.match(); err != nil {
+		return nil, err
+	}
+	for _, name := range owner {
+		i := source.Column(name)
+		if i < 0 {
+			return nil, errs.New(errs.BadVSchema, nil, "table %s has no vindex column %s", source.Name, name)
+		}
+		t.owner = append(t.owner, i)
+	}
+	t.compile()
+	return t, nil
+}
+
+// match compares both definitions. Its error shows both sides.
+func (t *Table) match() error {
+	var diffs []string
+	for i := range t.Source.Columns {
+		s := &t.Source.Columns[i]
+		j := t.Target.Column(s.Name)
+		if j < 0 {
+			if !s.Generated {
+				diffs = append(diffs, fmt.Sprintf("%s: source %s, target has no such column", s.Name, describe(s)))
+			}
+			continue
+		}
+		if d := &t.Target.Columns[j]; describe(s) != describe(d) {
+			diffs = append(diffs, fmt.Sprintf("%s: source %s, target %s", s.Name, describe(s), describe(d)))
+		}
+	}
+	for j := range t.Target.Columns {
+		d := &t.Target.Columns[j]
+		if t.Source.Column(d.Name) < 0 && !d.Generated && !d.Nullable && d.Default == nil && !d.AutoIncrement {
+			diffs = append(diffs, fmt.Sprintf("%s: source has no such column, target %s, without a default", d.Name, describe(d)))
+		}
+	}
+	if s, d := columnNames(t.Source, t.key), columnNames(t.Target, t.Target.KeyColumns()); !strings.EqualFold(s, d) {
+		diffs = append(diffs, fmt.Sprintf("key: source (%s), target (%s)", s, d))
+	}
+	if len(diffs) == 0 {
+		return nil
+	}
+	return errs.New(errs.TableDiffers, nil, "table %s differs between source and target: %s", t.Target.Name, strings.Join(diffs, "; "))
+}
+
+// describe is what must be equal on both sides for cells to be exchanged unchanged, and for keys to be in the same order.
+func describe(c *schema.Column) string {
+	s := c.ColumnType
+	if c.Collation != "" {
+		s += " collate " + c.Collation
+	}
+	if c.Generated {
+		s += " generated"
+	}
+	return s
+}
+
+func columnNames(t *schema.Table, columns []int) string {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = t.Columns[c].Name
+	}
+	return strings.Join(names, ", ")
+}
+
+func (t *Table) compile() {
+	t.name = sqlconn.QuoteIdent(t.Target.DB) + "." + sqlconn.QuoteIdent(t.Target.Name)
+	t.column = make([]string, len(t.Source.Columns))
+	var names, sets []string
+	for i := range t.Source.Columns {
+		c := &t.Source.Columns[i]
+		t.column[i] = sqlconn.QuoteIdent(c.Name)
+		if c.Generated {
+			continue
+		}
+		t.write = append(t.write, i)
+		names = append(names, t.column[i])
+		sets = append(sets, t.column[i]+"="+rowAlias+"."+t.column[i])
+	}
+	t.insert = []byte("INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") VALUES ")
+	t.upsert = []byte(" AS " + rowAlias + " ON DUPLICATE KEY UPDATE " + strings.Join(sets, ","))
+	keep := t.name + "." + t.column[t.key[0]]
+	t.absent = []byte(" AS " + rowAlias + " ON DUPLICATE KEY UPDATE " + keep + "=" + keep)
+	t.delete = []byte("DELETE FROM " + t.name + " WHERE ")
+	t.update = []byte("UPDATE " + t.name + " SET ")
+}
+
+// Name is the target's name, quoted, with its database.
+func (t *Table) Name() string { return t.name }
+
+// KeyColumns are the columns that identify a row, as indexes into the source's columns.
+func (t *Table) KeyColumns() []int { return t.key }
+
+// Key returns the key cells of a row; they share its memory.
+func (t *Table) Key(row rowimage.Row) rowimage.Row {
+	key := make(rowimage.Row, len(t.key))
+	for i, c := range t.key {
+		key[i] = row[c]
+	}
+	return key
+}
+
+// FormatKey writes a key for people: (id=4711, region='eu').
+func (t *Table) FormatKey(key rowimage.Row) string {
+	dst := []byte{'('}
+	for i, c := range t.key {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = append(append(dst, t.Source.Columns[c].Name...), '=')
+		switch {
+		case key[i] == nil:
+			dst = append(dst, "NULL"...)
+		case t.Source.Columns[c].Charset != "" || strings.Contains(t.Source.Columns[c].DataType, "binary"):
+			dst = sqlconn.AppendQuoted(dst, key[i])
+		default:
+			dst = append(dst, key[i]...)
+		}
+	}
+	return string(append(dst, ')'))
+}

@@ -1,0 +1,139 @@
+package vreplication
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	tabletpb "braid/api/tablet"
+	"braid/internal/base/errs"
+	"braid/internal/filter"
+	"braid/internal/gtid"
+	"braid/internal/sqlconn"
+	"braid/internal/topo"
+)
+
+// source is the JSON of the column of that name.
+type source struct {
+	Keyspace string       `json:"keyspace"`
+	Shard    string       `json:"shard"`
+	KeyRange string       `json:"key_range,omitempty"` // of the target
+	Rules    filter.Rules `json:"rules"`
+	OnDDL    string       `json:"on_ddl,omitempty"` // IGNORE is the only policy
+}
+
+func (s *source) name() string { return s.Keyspace + "/" + s.Shard }
+
+// row is a stream's row.
+type row struct {
+	ID           int64
+	Workflow     string
+	Source       source
+	rawSource    string
+	Pos          gtid.Set
+	StopPos      gtid.Set
+	hasStop      bool
+	MaxTPS       int64
+	MaxLag       int64 // seconds
+	Cell         string
+	TabletTypes  string
+	TimeUpdated  int64
+	Timestamp    int64
+	State        State
+	Message      string
+	DBName       string
+	RowsCopied   int64
+	Transactions int64
+}
+
+const rowColumns = "id, workflow, source, pos, IFNULL(stop_pos,''), max_tps, max_replication_lag, cell, tablet_types, time_updated, " +
+	"transaction_timestamp, state, IFNULL(message,''), db_name, rows_copied, transactions"
+
+// loadRows reads the streams that a condition selects, in order of id.
+func loadRows(ctx context.Context, conn *sqlconn.Conn, where string) ([]*row, error) {
+	res, err := conn.Query(ctx, "SELECT "+rowColumns+" FROM _braid.vreplication WHERE "+where+" ORDER BY id")
+	if err != nil {
+		return nil, fmt.Errorf("read streams: %w", err)
+	}
+	rows := make([]*row, 0, len(res.Rows))
+	for _, cells := range res.Rows {
+		r, err := parseRow(cells)
+		if err != nil {
+			return nil, fmt.Errorf("read streams: stream %s: %w", cells[0], err)
+		}
+		rows = append(rows, r)
+	}
+	return rows, nil
+}
+
+func parseRow(c [][]byte) (*row, error) {
+	r := &row{Workflow: string(c[1]), rawSource: string(c[2]), hasStop: len(c[4]) > 0, Cell: string(c[7]), TabletTypes: string(c[8]),
+		Message: string(c[12]), DBName: string(c[13])}
+	for _, n := range []struct {
+		to   *int64
+		cell []byte
+	}{{&r.ID, c[0]}, {&r.MaxTPS, c[5]}, {&r.MaxLag, c[6]}, {&r.TimeUpdated, c[9]}, {&r.Timestamp, c[10]}, {&r.RowsCopied, c[14]}, {&r.Transactions, c[15]}} {
+		var err error
+		if *n.to, err = strconv.ParseInt(string(n.cell), 10, 64); err != nil {
+			return nil, err
+		}
+	}
+	if err := json.Unmarshal(c[2], &r.Source); err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	var err error
+	if r.Pos, err = gtid.Parse(string(c[3])); err != nil {
+		return nil, fmt.Errorf("pos: %w", err)
+	}
+	if r.StopPos, err = gtid.Parse(string(c[4])); err != nil {
+		return nil, fmt.Errorf("stop_pos: %w", err)
+	}
+	r.State, err = ParseState(string(c[11]))
+	return r, err
+}
+
+// definition is everything that a running stream was started with: when it changes, the stream is started again.
+func (r *row) definition() string {
+	return strings.Join([]string{r.Workflow, r.rawSource, r.StopPos.String(), strconv.FormatInt(r.MaxTPS, 10), r.Cell, r.TabletTypes}, "\x00")
+}
+
+// tabletTypes are where to read from, in order of preference.
+func (r *row) tabletTypes() ([]topo.TabletType, error) {
+	if r.TabletTypes == "" {
+		return []topo.TabletType{topo.Primary}, nil
+	}
+	var types []topo.TabletType
+	for _, name := range strings.Split(r.TabletTypes, ",") {
+		t, err := topo.ParseTabletType(strings.TrimSpace(name))
+		if err != nil {
+			return nil, err
+		}
+		types = append(types, t)
+	}
+	return types, nil
+}
+
+// specSource checks a spec and makes the JSON of its row.
+func specSource(spec *tabletpb.StreamSpec) (source, string, error) {
+	rules, err := filter.Parse(spec.Rules)
+	if err != nil {
+		return source{}, "", errs.New(errs.BadInput, err, "stream of workflow %s from %s/%s", spec.Workflow, spec.SourceKeyspace, spec.SourceShard)
+	}
+	if spec.Workflow == "" || spec.SourceKeyspace == "" || spec.SourceShard == "" {
+		return source{}, "", errs.New(errs.BadInput, nil, "a stream needs a workflow, a source keyspace and a source shard")
+	}
+	s := source{Keyspace: spec.SourceKeyspace, Shard: spec.SourceShard, KeyRange: spec.KeyRange, Rules: rules}
+	raw, err := json.Marshal(s)
+	return s, string(raw), err
+}
+
+// spec is the row as it was asked for.
+func (r *row) spec() *tabletpb.StreamSpec {
+	return &tabletpb.StreamSpec{
+		Workflow: r.Workflow, SourceKeyspace: r.Source.Keyspace, SourceShard: r.Source.Shard, KeyRange: r.Source.KeyRange,
+		Rules: r.Source.Rules.JSON(), Position: r.Pos.String(), StopPosition: r.StopPos.String(), State: r.State.String(),
+		TabletTypes: r.TabletTypes, Cell: r.Cell, DbName: r.DBName,
+	}
+}
