@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	tabletpb "braid/api/tablet"
+	"braid/internal/base/errs"
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
 )
@@ -63,4 +65,13 @@ func applyTable(ctx context.Context, conn *sqlconn.Conn, db string, table *table
 		return false, tableDiffers(db, table.Name, diffs)
 	}
 	return false, nil
+}
+
+// tableDiffers names what is different, in the words of the target.
+func tableDiffers(db, table string, diffs []schema.Difference) error {
+	lines := make([]string, len(diffs))
+	for i, d := range diffs {
+		lines[i] = d.String()
+	}
+	return errs.New(errs.TableDiffers, nil, "%s.%s: %s", db, table, strings.Join(lines, "; "))
 }
