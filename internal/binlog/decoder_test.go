@@ -1,0 +1,289 @@
+package binlog
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/require"
+)
+
+const testUUID = "01010101-0101-0101-0101-010101010101"
+
+// script makes events as a server would send them.
+type script struct {
+	events []rawEvent
+	pos    uint32
+}
+
+func (s *script) add(t replication.EventType, flags uint16, body []byte) *script {
+	size := uint32(len(body)) + replication.EventHeaderSize
+	s.pos += size
+	s.events = append(s.events, rawEvent{
+		header: replication.EventHeader{EventType: t, EventSize: size, LogPos: s.pos, Flags: flags}, body: body,
+	})
+	return s
+}
+
+func (s *script) gtid(n byte) *script {
+	body := make([]byte, 42+7)
+	for i := range 16 {
+		body[1+i] = 1
+	}
+	body[17] = n
+	body[25] = replication.LogicalTimestampTypeCode
+	body[42] = n // commit timestamp
+	return s.add(replication.GTID_EVENT, 0, body)
+}
+
+func (s *script) query(sql string) *script {
+	body := make([]byte, 13)
+	body[8] = 1
+	body = append(append(body, 'd', 0), sql...)
+	return s.add(replication.QUERY_EVENT, 0, body)
+}
+
+func (s *script) tableMap(id byte, table string) *script {
+	body := []byte{id, 0, 0, 0, 0, 0, 1, 0, 1, 'd', 0, byte(len(table))}
+	body = append(append(body, table...), 0, 1, 8, 0, 0)
+	return s.add(replication.TABLE_MAP_EVENT, 0, body)
+}
+
+func (s *script) rows(t replication.EventType, id byte, data string) *script {
+	body := append([]byte{id, 0, 0, 0, 0, 0, 1, 0, 2, 0, 1, 0xff}, data...)
+	return s.add(t, 0, body)
+}
+
+func (s *script) xid() *script { return s.add(replication.XID_EVENT, 0, make([]byte, 8)) }
+
+func (s *script) insert(id byte, table, data string) *script {
+	return s.tableMap(id, table).rows(replication.WRITE_ROWS_EVENTv2, id, data)
+}
+
+func (s *script) xaPrepare(onePhase byte, gtrid string) *script {
+	body := []byte{onePhase, 1, 0, 0, 0, byte(len(gtrid)), 0, 0, 0, 0, 0, 0, 0}
+	return s.add(replication.XA_PREPARE_LOG_EVENT, 0, append(body, gtrid...))
+}
+
+// payload compresses the events that fn adds.
+func (s *script) payload(fn func(*script)) *script {
+	inner := &script{}
+	fn(inner)
+	var plain []byte
+	for _, ev := range inner.events {
+		head := make([]byte, replication.EventHeaderSize)
+		head[4] = byte(ev.header.EventType)
+		binary.LittleEndian.PutUint32(head[9:], ev.header.EventSize)
+		plain = append(append(plain, head...), ev.body...)
+	}
+	zip, _ := zstd.NewWriter(nil)
+	data := zip.EncodeAll(plain, nil)
+	body := append([]byte{2, 1, 0, 3, 1, byte(len(plain) % 200), 0}, data...)
+	return s.add(replication.TRANSACTION_PAYLOAD_EVENT, 0, body)
+}
+
+// decodeAll runs the decoder as a Reader does.
+func decodeAll(s *script) (out []Event, err error) {
+	d := newDecoder(func(_, table string) bool { return table != "other" })
+	d.coords = Coordinates{File: "binlog.000001"}
+	take := func() {
+		for ev := d.take(); ev != nil; ev = d.take() {
+			out = append(out, ev)
+		}
+	}
+	for _, ev := range s.events {
+		if err = d.decode(ev); err != nil {
+			break
+		}
+		for d.payload != nil && err == nil {
+			err = d.nextInner()
+			take()
+		}
+		if err != nil {
+			break
+		}
+		take()
+	}
+	take()
+	return out, err
+}
+
+func gtidOf(n string) string { return testUUID + ":" + n }
+
+func TestTransactions(t *testing.T) {
+	s := (&script{}).
+		gtid(1).query("BEGIN").insert(7, "t", "a").query("SAVEPOINT `x`").rows(replication.DELETE_ROWS_EVENTv2, 7, "b").xid().
+		gtid(2).query("BEGIN").insert(8, "other", "c").xid().
+		gtid(3).query("BEGIN").query("COMMIT").
+		gtid(4).query("ALTER TABLE t ADD c INT").
+		gtid(5).query("GRANT ALL ON *.* TO u").
+		gtid(6).query("BEGIN").insert(7, "t", "d").xid()
+	got, err := decodeAll(s)
+	require.NoError(t, err)
+	require.Len(t, got, 6)
+	first := got[0].(*Transaction)
+	require.Equal(t, gtidOf("1"), first.GTID)
+	require.EqualValues(t, 1, first.CommitUS)
+	require.True(t, first.First && first.Last)
+	require.Len(t, first.Rows, 2)
+	require.Equal(t, []RowsKind{Insert, Delete}, []RowsKind{first.Rows[0].Kind, first.Rows[1].Kind})
+	require.Equal(t, "t", first.Rows[0].Table.Table)
+	for i := 1; i <= 2; i++ {
+		require.Empty(t, got[i].(*Transaction).Rows)
+		require.True(t, got[i].(*Transaction).Last)
+	}
+	ddl := got[3].(*DDL)
+	require.Equal(t, []Object{{"d", "t"}}, ddl.Objects)
+	require.Equal(t, gtidOf("4"), ddl.GTID)
+	require.Equal(t, gtidOf("5"), got[4].(*Transaction).GTID)
+	last := got[5].(*Transaction)
+	require.Equal(t, uint64(s.pos), last.End.Pos)
+	require.Same(t, first.Rows[0].Table, last.Rows[0].Table, "the same bytes are the same table map")
+}
+
+func TestCompressedTransaction(t *testing.T) {
+	s := (&script{}).gtid(1).payload(func(in *script) {
+		in.query("BEGIN").insert(7, "t", "a").insert(8, "t", "b").xid()
+	})
+	got, err := decodeAll(s)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	tx := got[0].(*Transaction)
+	require.Len(t, tx.Rows, 2)
+	require.Equal(t, uint64(s.pos), tx.End.Pos)
+}
+
+func TestFragments(t *testing.T) {
+	big := string(make([]byte, maxFragment))
+	got, err := decodeAll((&script{}).gtid(1).query("BEGIN").insert(7, "t", big).insert(7, "t", "small").insert(7, "t", big).xid())
+	require.NoError(t, err)
+	require.Len(t, got, 3)
+	var flags []bool
+	rows := 0
+	for _, ev := range got {
+		tx := ev.(*Transaction)
+		flags = append(flags, tx.First, tx.Last)
+		rows += len(tx.Rows)
+		require.Equal(t, gtidOf("1"), tx.GTID)
+	}
+	require.Equal(t, []bool{true, false, false, false, false, true}, flags)
+	require.Equal(t, 3, rows)
+}
+
+// TestXA: B2. Rows come with XA COMMIT, and only then the GTID of the prepared part may count.
+func TestXA(t *testing.T) {
+	got, err := decodeAll((&script{}).
+		gtid(1).query("XA START X'6162',X'',1").insert(7, "t", "a").query("XA END X'6162',X'',1").xaPrepare(0, "ab").
+		gtid(2).query("BEGIN").insert(7, "t", "b").xid().
+		gtid(3).query("XA START X'63',X'',1").insert(7, "t", "c").query("XA END X'63',X'',1").xaPrepare(0, "c").
+		gtid(4).query("XA COMMIT X'6162',X'',1").
+		gtid(5).query("XA ROLLBACK X'63',X'',1").
+		gtid(6).query("XA START X'64',X'',1").insert(7, "t", "d").query("XA END X'64',X'',1").xaPrepare(1, "d").
+		gtid(7).query("XA ROLLBACK X'99',X'',1"))
+	require.NoError(t, err)
+	var txs []*Transaction
+	for _, ev := range got {
+		if tx, ok := ev.(*Transaction); ok {
+			txs = append(txs, tx)
+		}
+	}
+	type brief struct {
+		gtid, prepared string
+		rows           int
+	}
+	var have []brief
+	for _, tx := range txs {
+		have = append(have, brief{tx.GTID, tx.Prepared, len(tx.Rows)})
+	}
+	require.Equal(t, []brief{
+		{gtidOf("2"), "", 1},
+		{gtidOf("4"), gtidOf("1"), 1},
+		{gtidOf("5"), gtidOf("3"), 0},
+		{gtidOf("6"), "", 1},
+		{gtidOf("7"), "", 0},
+	}, have)
+}
+
+func TestCreateTableSelect(t *testing.T) {
+	got, err := decodeAll((&script{}).gtid(1).query("BEGIN").query("CREATE TABLE `t` (a INT) START TRANSACTION").insert(7, "t", "a").xid())
+	require.NoError(t, err)
+	require.Len(t, got, 2)
+	require.Empty(t, got[0].(*DDL).GTID)
+	require.Equal(t, gtidOf("1"), got[1].(*Transaction).GTID)
+}
+
+// TestCutTransaction: a transaction that a crash of the source cut off is dropped.
+func TestCutTransaction(t *testing.T) {
+	got, err := decodeAll((&script{}).gtid(1).query("BEGIN").insert(7, "t", "a").add(replication.FORMAT_DESCRIPTION_EVENT, 0, nil).
+		gtid(1).query("BEGIN").insert(7, "t", "b").xid())
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	require.Len(t, got[0].(*Transaction).Rows, 1)
+}
+
+// TestRefusals: B1.
+func TestRefusals(t *testing.T) {
+	begin := func() *script { return (&script{}).gtid(1).query("BEGIN") }
+	for name, c := range map[string]struct {
+		script *script
+		event  string
+		remedy string
+	}{
+		"anonymous":          {(&script{}).add(replication.ANONYMOUS_GTID_EVENT, 0, make([]byte, 42)), "ANONYMOUS_GTID", "gtid_mode=ON"},
+		"incident":           {(&script{}).add(replication.INCIDENT_EVENT, 0, append([]byte{1, 0, 4}, "lost"...)), "INCIDENT", "copy the tables again"},
+		"statement":          {begin().query("INSERT INTO t VALUES (1)"), "QUERY", "binlog_format='ROW'"},
+		"statement alone":    {(&script{}).gtid(1).query("UPDATE t SET a = 1"), "QUERY", "binlog_format='ROW'"},
+		"unknown statement":  {(&script{}).gtid(1).query("FROBNICATE t"), "QUERY", "binlog_format='ROW'"},
+		"load data":          {begin().add(replication.BEGIN_LOAD_QUERY_EVENT, 0, nil), "BeginLoadQueryEvent", "binlog_format='ROW'"},
+		"old rows":           {begin().tableMap(7, "t").rows(replication.WRITE_ROWS_EVENTv1, 7, ""), "WriteRowsEventV1", "upgrade"},
+		"partial JSON":       {begin().tableMap(7, "t").rows(replication.PARTIAL_UPDATE_ROWS_EVENT, 7, ""), "PARTIAL_UPDATE_ROWS", "binlog_row_value_options=''"},
+		"rolled back":        {begin().insert(7, "t", "a").query("ROLLBACK"), "QUERY", "InnoDB"},
+		"partly rolled back": {begin().insert(7, "t", "a").query("ROLLBACK TO `x`"), "QUERY", "InnoDB"},
+		"no table map":       {begin().rows(replication.WRITE_ROWS_EVENTv2, 9, "a"), "ROWS", "start the stream again"},
+		"xa unknown":         {(&script{}).gtid(1).query("XA COMMIT X'6162',X'',1"), "QUERY", "copy the tables again"},
+		"unknown event":      {(&script{}).add(99, 0, nil), "type 99", "upgrade braid"},
+		"truncated":          {begin().add(replication.TABLE_MAP_EVENT, 0, []byte{1, 2}), "TABLE_MAP", "mysqlbinlog"},
+		"DDL inside":         {begin().query("ALTER TABLE t ADD c INT"), "QUERY", "copy the tables again"},
+		"no GTID":            {(&script{}).query("BEGIN"), "QUERY", "gtid_mode=ON"},
+	} {
+		_, err := decodeAll(c.script)
+		var r *Refusal
+		require.ErrorAs(t, err, &r, name)
+		require.Equal(t, c.event, r.Event, name)
+		require.Contains(t, r.Remedy, c.remedy, name)
+		require.Contains(t, err.Error(), "binlog.000001:", name)
+	}
+	_, err := decodeAll(begin().query("INSERT INTO t VALUES (1)"))
+	require.ErrorContains(t, err, gtidOf("1"))
+}
+
+func TestIgnored(t *testing.T) {
+	got, err := decodeAll((&script{}).
+		add(99, replication.LOG_EVENT_IGNORABLE_F, nil).
+		add(replication.PREVIOUS_GTIDS_EVENT, 0, nil).
+		gtid(1).query("BEGIN").add(replication.ROWS_QUERY_EVENT, 0, []byte("x")).
+		tableMap(8, "other").rows(replication.PARTIAL_UPDATE_ROWS_EVENT, 8, "").
+		rows(replication.WRITE_ROWS_EVENTv2, 8, "").
+		query("ROLLBACK").
+		add(replication.STOP_EVENT, 0, nil))
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+}
+
+// FuzzDecoder: no bytes make it panic.
+func FuzzDecoder(f *testing.F) {
+	f.Add(byte(replication.QUERY_EVENT), []byte{0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1})
+	f.Add(byte(replication.GTID_EVENT), []byte{1})
+	f.Add(byte(replication.GTID_TAGGED_LOG_EVENT), []byte{1, 2, 3})
+	f.Add(byte(replication.TABLE_MAP_EVENT), []byte{7, 0, 0, 0, 0, 0, 1, 0, 200, 'd'})
+	f.Add(byte(replication.XA_PREPARE_LOG_EVENT), []byte{1, 0, 0, 0, 0, 255, 255, 255, 255, 1, 0, 0, 0})
+	f.Add(byte(replication.TRANSACTION_PAYLOAD_EVENT), []byte{2, 1, 255, 0, 1, 2, 3})
+	f.Add(byte(replication.INCIDENT_EVENT), []byte{0, 0, 200})
+	f.Fuzz(func(_ *testing.T, kind byte, body []byte) {
+		if replication.EventType(kind) == replication.ROTATE_EVENT {
+			return // parsed by go-mysql before it comes here
+		}
+		decodeAll((&script{}).gtid(1).query("BEGIN").add(replication.EventType(kind), 0, body))
+	})
+}
