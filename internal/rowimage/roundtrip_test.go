@@ -27,8 +27,7 @@ import (
 func TestRoundTrip(t *testing.T) {
 	server, db := mysqldtest.Shared(t)
 	conn := mysqldtest.Dial(t, server.Root().WithDB(db))
-	writer := mysqldtest.Dial(t, server.Root().WithDB(db)) // literals of the cases are UTF-8
-	exec(t, writer, "SET NAMES utf8mb4")
+	writer := utf8Writer(t, server, db)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	for _, metadata := range []string{"FULL", "MINIMAL"} {
@@ -54,6 +53,14 @@ func TestRoundTrip(t *testing.T) {
 			exec(t, conn, "DROP TABLE wide")
 		})
 	}
+}
+
+// utf8Writer connects as an application does. Under NAMES binary, literals in column definitions would be binary strings.
+func utf8Writer(t *testing.T, server *mysqld.Server, db string) *sqlconn.Conn {
+	t.Helper()
+	conn := mysqldtest.Dial(t, server.Root().WithDB(db))
+	exec(t, conn, "SET NAMES utf8mb4")
+	return conn
 }
 
 // fill makes a table of one type, inserts its edge values, random ones and NULL, updates all rows and deletes some.

@@ -1,8 +1,6 @@
 package rowimage
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // TableMap is a parsed TABLE_MAP event: what the row events that follow it are made of.
 type TableMap struct {
@@ -58,6 +56,9 @@ func ParseTableMap(body []byte) (*TableMap, error) {
 	nullable := r.bytes((len(types) + 7) / 8)
 	if r.err != nil {
 		return nil, fmt.Errorf("table map %s.%s: %w", m.DB, m.Name, r.err)
+	}
+	if len(types) == 0 {
+		return nil, fmt.Errorf("table map %s.%s: it has no columns", m.DB, m.Name)
 	}
 	m.Columns = make([]MapColumn, len(types))
 	for i, t := range types {
