@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"braid/internal/base/errs"
 )
 
 // Routing says where queries go. There is one Routing per cluster, one key in the topology, replaced as a whole by
@@ -90,34 +92,35 @@ func (r *Routing) TableKeyspace(keyspace, table string, t TabletType) string {
 // Fenced returns the workflow whose fence refuses a write to these tables of a shard, or "". No tables means that the
 // write may touch any.
 func (r *Routing) Fenced(keyspace, shard string, tables []string) string {
+	first := ""
 	for w, f := range r.Fences {
-		if f.Keyspace != keyspace || !slices.Contains(f.Shards, shard) {
-			continue
-		}
-		if len(f.Tables) == 0 || len(tables) == 0 {
-			return w
-		}
-		for _, t := range tables {
-			if slices.Contains(f.Tables, t) {
-				return w
-			}
+		if (first == "" || w < first) && f.holds(keyspace, shard, tables) {
+			first = w
 		}
 	}
-	return ""
+	return first
+}
+
+func (f Fence) holds(keyspace, shard string, tables []string) bool {
+	if f.Keyspace != keyspace || !slices.Contains(f.Shards, shard) {
+		return false
+	}
+	return len(f.Tables) == 0 || len(tables) == 0 || slices.ContainsFunc(tables, func(t string) bool { return slices.Contains(f.Tables, t) })
 }
 
 // CheckWrite reports why the primary of a shard must refuse a write to these tables, nil when it may pass. It is the
-// whole truth of who may write where: gates route by the same data, tablets enforce it.
+// whole truth of who may write where: gates route by the same data, tablets enforce it. The error is errs.Fenced or
+// errs.NotServing.
 func (r *Routing) CheckWrite(keyspace, shard string, tables []string) error {
 	if w := r.Fenced(keyspace, shard, tables); w != "" {
-		return fmt.Errorf("%s/%s takes no writes: workflow %s is switching its traffic", keyspace, shard, w)
+		return errs.New(errs.Fenced, nil, "%s/%s takes no writes: workflow %s is switching its traffic", keyspace, shard, w)
 	}
 	if !slices.Contains(r.ServingShards(keyspace, Primary), shard) {
-		return fmt.Errorf("%s/%s does not serve writes", keyspace, shard)
+		return errs.New(errs.NotServing, nil, "%s/%s does not serve writes", keyspace, shard)
 	}
 	for _, t := range tables {
 		if ks := r.TableKeyspace(keyspace, t, Primary); ks != keyspace {
-			return fmt.Errorf("table %s is served by keyspace %s, not by %s", t, ks, keyspace)
+			return errs.New(errs.NotServing, nil, "table %s is served by keyspace %s, not by %s", t, ks, keyspace)
 		}
 	}
 	return nil

@@ -146,4 +146,3 @@ func BenchmarkOperation(b *testing.B) {
 		}
 	})
 }
-

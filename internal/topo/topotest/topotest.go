@@ -54,6 +54,7 @@ func Run(t *testing.T, start func(t *testing.T) Harness) {
 		{"cut: watch goes on", testCutWatch},
 		{"cut: lock reports its loss, registration returns", testCutLeases},
 		{"cut: election waits it out", testCutElection},
+		{"cut: cache serves on, then catches up", testCutCache},
 		{"close", testClose},
 	}
 	for _, c := range cases {

@@ -105,3 +105,33 @@ func testCutWatch(t *testing.T, h Harness) {
 	}
 	require.Equal(t, map[string]string{"w/kept": "1", "w/changed": "2", "w/end": "1"}, state)
 }
+
+func testCutCache(t *testing.T, h Harness) {
+	ctx, tp := within(t), topo.New(h.open(t))
+	require.NoError(t, tp.CreateKeyspace(ctx, "ks"))
+	require.NoError(t, tp.CreateShard(ctx, "ks", "0"))
+	c := topo.NewCache(tp)
+	require.NoError(t, c.Start(ctx))
+	defer c.Stop()
+	r := c.Routing()
+	require.Equal(t, uint64(1), r.Epoch)
+
+	h.Cut()
+	require.ErrorIs(t, c.Refresh(ctx), topo.ErrUnreachable)
+	require.Same(t, r, c.Routing())
+	h.Heal()
+	other := topo.New(h.open(t))
+	written, err := other.UpdateRouting(ctx, func(r *topo.Routing) error {
+		r.Tables["ks.t"] = topo.TableRouting{topo.Primary: "other"}
+		return nil
+	})
+	require.NoError(t, err)
+	for changed := c.Changed(); c.Routing().Epoch < written.Epoch; changed = c.Changed() { // by the watch alone
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatal("the cache did not come back")
+		}
+	}
+	require.Equal(t, written.Epoch, c.Routing().Epoch)
+}
