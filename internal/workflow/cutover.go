@@ -29,6 +29,29 @@ func (s *State) checkEffects() []Effect {
 }
 
 func (s *State) checkDone(now time.Time, results []Result) {
+	cut, err := s.inspect(results)
+	switch {
+	case err != nil:
+		s.refuse(now, err, nil)
+	case !s.movesWrites():
+		s.readsDone(now)
+	default:
+		s.Cut = cut
+		s.to(StageLock)
+	}
+}
+
+// Check says why a switch that stands at its check must be refused, given the results of that.
+func Check(s State, results []Result) error {
+	if err := firstError(results); err != nil {
+		return err
+	}
+	_, err := s.inspect(results)
+	return err
+}
+
+// inspect reads the results of check into a cutover, or says why there must be none.
+func (s *State) inspect(results []Result) (*Cut, error) {
 	cut := &Cut{From: s.Writes()}
 	seen := map[Shard][]StreamSeen{}
 	for _, r := range results {
@@ -39,21 +62,12 @@ func (s *State) checkDone(now time.Time, results []Result) {
 			cut.Sequences = r.Value.([]Sequence)
 		}
 	}
-	if err := s.judge(seen, time.Duration(s.Verb.MaxLagMS)*time.Millisecond); err != nil {
-		s.refuse(now, err, nil)
-		return
-	}
-	if !s.movesWrites() {
-		s.readsDone(now)
-		return
-	}
 	for _, shard := range s.Shards(s.Follower()) {
 		for _, st := range seen[shard] {
 			cut.Streams = append(cut.Streams, StreamRef{At: shard, ID: st.ID, Source: st.Source})
 		}
 	}
-	s.Cut = cut
-	s.to(StageLock)
+	return cut, s.judge(seen, time.Duration(s.Verb.MaxLagMS)*time.Millisecond)
 }
 
 // judge says why the streams are not fit for a switch: every pair of shards has its stream, running, with little lag.

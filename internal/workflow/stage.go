@@ -27,6 +27,9 @@ const (
 	StageDropSource Stage = "drop-source"
 	StageUnroute    Stage = "unroute"
 	StageDropTarget Stage = "drop-target"
+
+	// StageDone names the write of a state at rest. No verb stands there.
+	StageDone Stage = "done"
 )
 
 // stage says what happens at a stage: its effects, and where success and failure lead.
@@ -89,9 +92,9 @@ func (s Stage) Work() string {
 	return string(s)
 }
 
-// AbortOnLockLoss reports whether the loss of the keyspaces' locks ends the stage: up to the journal somebody else may by
-// now work on the same keyspaces; after it there is only one way.
-func (s Stage) AbortOnLockLoss() bool {
+// Abortable reports whether the stage's effects are given up as soon as one of them fails or a keyspace's lock is lost:
+// writes are held, and all will be undone. From the journal on there is only one way.
+func (s Stage) Abortable() bool {
 	return s == StageFence || s == StageCatchUp || s == StageHandOver
 }
 
