@@ -1,6 +1,7 @@
 package mysqld
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -36,11 +37,14 @@ var causes = []struct {
 }
 
 // diagnose explains why the server did not come up, from what it logged since this start.
-func (s *Server) diagnose(cause error) error {
+func (s *Server) diagnose(cause error, logFrom int64) error {
 	if cause == nil {
 		cause = errors.New("it ended by itself")
 	}
-	log := process.Tail(s.log, 30)
+	if errors.Is(cause, context.Canceled) {
+		return cause // nothing is wrong with the server
+	}
+	log := process.Tail(s.log, logFrom, 30)
 	for _, c := range causes {
 		if !strings.Contains(log, c.text) {
 			continue
@@ -51,7 +55,7 @@ func (s *Server) diagnose(cause error) error {
 		}
 		return err
 	}
-	return errs.New(errs.MySQLNotStarted, cause, "mysqld on port %d did not start; the end of its log %s:\n%s\n", s.cfg.Port, s.log, process.Tail(s.log, 12))
+	return errs.New(errs.MySQLNotStarted, cause, "mysqld on port %d did not start; the end of its log %s:\n%s\n", s.cfg.Port, s.log, process.Tail(s.log, logFrom, 12))
 }
 
 // noSpace makes a full disk recognisable in an error of our own.

@@ -155,6 +155,7 @@ func (s *Server) start(ctx context.Context) error {
 	if first {
 		options = append(options, "--init-file="+s.path("init.sql"))
 	}
+	logFrom := process.Size(s.log)
 	// What the server says before it opened its log, such as a wrong option, goes to the same file.
 	proc, err := process.Start(process.Spec{Argv: s.bin.command(options...), Env: s.bin.env, Dir: s.cfg.Dir, Log: s.ErrorLog()})
 	if err != nil {
@@ -163,7 +164,7 @@ func (s *Server) start(ctx context.Context) error {
 	s.mu.Lock()
 	s.mu.proc = proc
 	s.mu.Unlock()
-	if err := s.waitReady(ctx, proc); err != nil {
+	if err := s.waitReady(ctx, proc, logFrom); err != nil {
 		proc.Kill()
 		return err
 	}
@@ -209,7 +210,7 @@ func (s *Server) markReady() error {
 }
 
 // waitReady asks until the server answers, at short intervals: mysqld tells nobody when it is ready.
-func (s *Server) waitReady(ctx context.Context, proc *process.Process) error {
+func (s *Server) waitReady(ctx context.Context, proc *process.Process, logFrom int64) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -225,9 +226,9 @@ func (s *Server) waitReady(ctx context.Context, proc *process.Process) error {
 		select {
 		case <-tick.C:
 		case <-proc.Done():
-			return s.diagnose(proc.Err())
+			return s.diagnose(proc.Err(), logFrom)
 		case <-ctx.Done():
-			return s.diagnose(context.Cause(ctx))
+			return s.diagnose(context.Cause(ctx), logFrom)
 		}
 	}
 }

@@ -55,6 +55,12 @@ const (
 	// EtcdStart bounds the start of the embedded etcd: it elects itself within two seconds, and reads its log before.
 	EtcdStart = 20 * time.Second
 
+	// DaemonStart bounds the start of a daemon of ours under a supervisor: it may have to wait for its etcd or its mysqld.
+	DaemonStart = 60 * time.Second
+
+	// DeathWindow is how long a supervisor remembers a death: a process that dies again and again within it is beyond help.
+	DeathWindow = time.Minute
+
 	// Shutdown is how long a daemon may take to end after it was asked; then its supervisor kills it.
 	Shutdown = 10 * time.Second
 )

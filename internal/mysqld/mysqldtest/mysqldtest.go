@@ -136,7 +136,7 @@ func startOnce(ctx context.Context, bin *mysqld.Binary, root string, o Options) 
 
 func remove(t testing.TB, server *mysqld.Server) {
 	if t.Failed() {
-		if log := process.Tail(server.ErrorLog(), 20); log != "" {
+		if log := process.Tail(server.ErrorLog(), 0, 20); log != "" {
 			t.Logf("the end of the log of mysqld on port %d:\n%s", server.Port(), log)
 		}
 	}
