@@ -60,6 +60,7 @@ func (c *controller) start(ctx context.Context) {
 	ctx, c.cancel = context.WithCancelCause(ctx)
 	ended := make(chan struct{})
 	c.ended_ = ended
+	c.end(nil)
 	log := c.log.With("workflow", c.workflow, "source", c.name)
 	c.e.done.Go(func() {
 		defer close(ended)

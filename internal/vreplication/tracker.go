@@ -62,7 +62,7 @@ func (t *tracker) advance(applied, saved gtid.Set) {
 	t.wake()
 }
 
-// end fails whoever waits: the stream is stopped or in error.
+// end fails whoever waits: the stream is stopped or in error. nil takes that back.
 func (t *tracker) end(reason error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

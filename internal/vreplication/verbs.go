@@ -249,8 +249,8 @@ func (e *Engine) WaitForPosition(ctx context.Context, workflow string, positions
 			return nil, errs.New(errs.BadInput, err, "position to wait for, of stream %d", id)
 		}
 		c := e.stream(id)
-		if c == nil {
-			if err := e.reconcile(ctx); err != nil { // the engine has just started
+		if c == nil || c.tracker.ended() != nil { // the engine has just started, or the row was changed by SQL
+			if err := e.reconcile(ctx); err != nil {
 				return nil, fmt.Errorf("wait for stream %d: %w", id, err)
 			}
 			if c = e.stream(id); c == nil {
