@@ -74,7 +74,7 @@ var (
 	ShardUnknown = define(Def{
 		Code: "BRAID1006", Name: "SHARD_UNKNOWN", Text: "unknown shard", GRPC: codes.NotFound, MySQLErrno: erBadDB, SQLState: "42000",
 		Cause:  "the keyspace has no shard of that name; names are key ranges as in -80, 80-, 40-80",
-		Remedy: "`braid keyspace show <keyspace>` shows the shards.",
+		Remedy: "`braid shard list <keyspace>` shows the shards.",
 	})
 	ShardsDoNotPartition = define(Def{
 		Code: "BRAID1007", Name: "SHARDS_DO_NOT_PARTITION", Text: "shards do not partition the key space", GRPC: codes.InvalidArgument, Class: Usage,
@@ -98,7 +98,7 @@ var (
 	TopologyUnreachable = define(Def{
 		Code: "BRAID1103", Name: "TOPOLOGY_UNREACHABLE", Text: "topology unreachable", GRPC: codes.Unavailable, Retry: RetrySafe,
 		Cause:  "etcd is down, has no leader, or the network to it is cut; streams and queries go on with what is known",
-		Remedy: "Check that etcd runs and that the endpoints are right (--topology, BRAID_TOPOLOGY). Nothing needs a restart: all parts continue by themselves when etcd answers again.",
+		Remedy: "Check that etcd runs and that the endpoints are right (`braid status` shows the processes of a cluster on this machine). Nothing needs a restart: all parts continue by themselves when etcd answers again.",
 	})
 	TopologyFull = define(Def{
 		Code: "BRAID1104", Name: "TOPOLOGY_FULL", Text: "topology is out of space", GRPC: codes.ResourceExhausted,
@@ -200,7 +200,7 @@ var (
 	DiffFound = define(Def{
 		Code: "BRAID3008", Name: "DIFFERENCES", Text: "source and target differ", GRPC: codes.FailedPrecondition, Class: Differences,
 		Cause:  "rows were written on the target by others, or earlier than the workflow, or there is a bug",
-		Remedy: "`braid diff show <workflow>` lists the rows and the statements that repair them. Do not switch before.",
+		Remedy: "`braid diff <workflow> --last` lists the rows. Do not switch before they are explained.",
 	})
 )
 
@@ -288,7 +288,7 @@ var (
 	NoPrimary = define(Def{
 		Code: "BRAID5007", Name: "NO_TABLET", Text: "no tablet serves this", GRPC: codes.Unavailable, Retry: RetrySafe,
 		Cause:  "the shard has no living tablet of the wanted type",
-		Remedy: "`braid tablet list --keyspace <keyspace>` shows what runs; start the tablet that is missing.",
+		Remedy: "`braid tablet list` shows what runs; start the tablet that is missing.",
 	})
 )
 

@@ -67,6 +67,8 @@ type Error struct {
 	Text  string   // what happened in this case
 	Cause error    // nil when there is nothing underneath
 	Steps []string // what to do in this case; none means the entry's remedy
+
+	unknown bool // it came over the wire, and OutcomeUnknown was in its chain
 }
 
 // New makes an occurrence of d. cause may be nil. Without a format the entry's text is the text.
@@ -90,10 +92,14 @@ func (e *Error) Error() string {
 
 // Unwrap lets errors.Is and errors.As see the entry and the cause.
 func (e *Error) Unwrap() []error {
-	if e.Cause == nil {
-		return []error{e.Def}
+	all := []error{e.Def}
+	if e.Cause != nil {
+		all = append(all, e.Cause)
 	}
-	return []error{e.Def, e.Cause}
+	if e.unknown {
+		all = append(all, OutcomeUnknown)
+	}
+	return all
 }
 
 // NextSteps is what to do about it.
@@ -134,7 +140,7 @@ func outer(err error, e *Error) *Error {
 	if e.Cause != nil {
 		text = strings.TrimSuffix(text, ": "+e.Cause.Error())
 	}
-	return &Error{Def: e.Def, Text: text, Cause: e.Cause, Steps: e.Steps}
+	return &Error{Def: e.Def, Text: text, Cause: e.Cause, Steps: e.Steps, unknown: e.unknown}
 }
 
 // RetryOf says whether what returned err may be repeated. An unknown outcome anywhere in the chain decides.

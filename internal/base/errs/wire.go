@@ -75,20 +75,6 @@ func fromInfo(info *errdetails.ErrorInfo, message string) error {
 	if steps := meta["steps"]; steps != "" {
 		e.Steps = strings.Split(steps, "\n")
 	}
-	if meta["unknown"] != "" && d.Retry != RetryUnknown {
-		e.Cause = remoteUnknown{e.Cause}
-	}
+	e.unknown = meta["unknown"] != ""
 	return e
 }
-
-// remoteUnknown keeps "outcome unknown" in the chain of an error that came over the wire.
-type remoteUnknown struct{ cause error }
-
-func (r remoteUnknown) Error() string {
-	if r.cause == nil {
-		return OutcomeUnknown.Text
-	}
-	return r.cause.Error()
-}
-
-func (r remoteUnknown) Unwrap() error { return OutcomeUnknown }
