@@ -19,7 +19,7 @@ type Spec struct {
 	Shards   []string          // "keyspace/shard"; default commerce/0
 	Types    []topo.TabletType // of each new shard; default one PRIMARY
 	Etcd     []string          // endpoints of an etcd that runs already
-	EtcdRoot string            // default /braid
+	EtcdRoot string            // default braid/
 }
 
 const (
@@ -50,7 +50,7 @@ func open(dataDir string, spec Spec) (p *Plan, changed bool, err error) {
 func create(dataDir string, spec Spec) (*Plan, error) {
 	p := &Plan{
 		dataDir: dataDir, Cell: orText(spec.Cell, "zone1"), PortBase: spec.PortBase,
-		Etcd:      Etcd{External: spec.Etcd, Root: orText(spec.EtcdRoot, "/braid")},
+		Etcd:      Etcd{External: spec.Etcd, Root: orText(spec.EtcdRoot, "braid/")},
 		Passwords: Secrets{MySQL: mysqld.Passwords{Root: secret(), Admin: secret(), App: secret(), Repl: secret()}, Tablet: secret(), User: secret()},
 	}
 	if p.PortBase == 0 {
