@@ -34,12 +34,14 @@ type Table struct {
 	// UniqueKeys are the other unique keys that are made of whole columns, ordered by name. A nullable one allows many NULLs.
 	UniqueKeys [][]int `json:"unique_keys,omitempty"`
 	// Indexes are all indexes, the primary key and those on expressions or prefixes included.
-	Indexes         []Index `json:"indexes,omitempty"`
-	Engine          string  `json:"engine,omitempty"`
-	Charset         string  `json:"charset,omitempty"`
-	Collation       string  `json:"collation,omitempty"`
-	Rows            int64   `json:"rows,omitempty"` // the server's estimate
-	CreateStatement string  `json:"create_statement,omitempty"`
+	Indexes []Index `json:"indexes,omitempty"`
+	// ForeignKeys are those of this table, as child, ordered by name.
+	ForeignKeys     []ForeignKey `json:"foreign_keys,omitempty"`
+	Engine          string       `json:"engine,omitempty"`
+	Charset         string       `json:"charset,omitempty"`
+	Collation       string       `json:"collation,omitempty"`
+	Rows            int64        `json:"rows,omitempty"` // the server's estimate
+	CreateStatement string       `json:"create_statement,omitempty"`
 }
 
 // Index is one index of a table.
