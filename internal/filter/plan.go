@@ -3,6 +3,7 @@ package filter
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"braid/internal/keyrange"
 	"braid/internal/rowimage"
@@ -20,6 +21,14 @@ type Plan struct {
 	primaryKey []int
 }
 
+// scratch is what a match needs; it would escape through the vindex's interface.
+type scratch struct {
+	id    []byte
+	cells [][]byte
+}
+
+var scratches = sync.Pool{New: func() any { return &scratch{id: make([]byte, 0, 64)} }}
+
 // Columns are the columns that Match looks at, the only ones that need decoding before it; none when every row matches.
 func (p *Plan) Columns() []int { return p.columns }
 
@@ -31,11 +40,20 @@ func (p *Plan) Match(row rowimage.Row) (bool, error) {
 	if p.vindex == nil {
 		return true, nil
 	}
-	cells := make([][]byte, len(p.columns))
-	for i, c := range p.columns {
-		cells[i] = row[c]
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	s.cells = s.cells[:0]
+	for _, c := range p.columns {
+		s.cells = append(s.cells, row[c])
 	}
-	return p.match(cells, func() rowimage.Row { return row.Key(p.primaryKey) })
+	match, err := p.match(s, s.cells)
+	if err != nil && len(p.primaryKey) > 0 {
+		return false, fmt.Errorf("table %s: row %s: %w", p.Table, describe(row.Key(p.primaryKey)), err)
+	}
+	if err != nil {
+		return false, fmt.Errorf("table %s: %w", p.Table, err)
+	}
+	return match, nil
 }
 
 // MatchCells is Match for the cells of Columns alone, in their order.
@@ -43,18 +61,21 @@ func (p *Plan) MatchCells(cells [][]byte) (bool, error) {
 	if p.vindex == nil {
 		return true, nil
 	}
-	return p.match(cells, nil)
-}
-
-func (p *Plan) match(cells [][]byte, key func() rowimage.Row) (bool, error) {
-	id, err := p.vindex.Map(cells)
-	if err == nil {
-		return p.keys.Contains(id), nil
-	}
-	if key == nil || len(p.primaryKey) == 0 {
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	match, err := p.match(s, cells)
+	if err != nil {
 		return false, fmt.Errorf("table %s: %w", p.Table, err)
 	}
-	return false, fmt.Errorf("table %s: row %s: %w", p.Table, describe(key()), err)
+	return match, nil
+}
+
+func (p *Plan) match(s *scratch, cells [][]byte) (bool, error) {
+	id, err := p.vindex.Append(s.id[:0], cells)
+	if err != nil {
+		return false, err
+	}
+	return p.keys.Contains(id), nil
 }
 
 // describe prints a key for a message, shortened.

@@ -3,13 +3,13 @@ package vindex
 import (
 	"bytes"
 	"crypto/cipher"
-	"crypto/des" // Vitess's hash vindex is DES with a known key: a mixing function, not a secret.
-	"crypto/md5" // a sharding function of Vitess, not a signature.
+	"crypto/des" // Vitess's hash vindex is DES with a known key: a mixing function, not a secret
+	"crypto/md5"
 	"encoding/binary"
 	"fmt"
 	hashes "hash"
+	"math"
 	"math/bits"
-	"strconv"
 	"sync"
 	"unicode/utf8"
 
@@ -28,19 +28,29 @@ var nullKey = func() cipher.Block {
 
 // number reads the canonical text of an integer. Negative values keep their two's complement, as in Vitess's hash.
 func number(cell []byte) (uint64, error) {
-	s := string(cell)
-	if len(s) > 0 && s[0] == '-' {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("%q is not a 64-bit integer", s)
-		}
-		return uint64(n), nil
+	digits, negative := bytes.CutPrefix(cell, []byte{'-'})
+	n, ok := parseDigits(digits)
+	if negative {
+		ok = ok && n <= 1<<63
+		n = -n
 	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a 64-bit integer", s)
+	if !ok {
+		return 0, fmt.Errorf("%q is not a 64-bit integer", cell)
 	}
 	return n, nil
+}
+
+// parseDigits is strconv.ParseUint without the string, which would be allocated for each row.
+func parseDigits(digits []byte) (n uint64, ok bool) {
+	for _, c := range digits {
+		d := uint64(c - '0')
+		high, low := bits.Mul64(n, 10)
+		if d > 9 || high > 0 || low > math.MaxUint64-d {
+			return 0, false
+		}
+		n = low + d
+	}
+	return n, len(digits) > 0
 }
 
 // unsigned is number without negative values, which Vitess's numeric and reverse_bits refuse.
@@ -51,66 +61,63 @@ func unsigned(cell []byte) (uint64, error) {
 	return number(cell)
 }
 
-func hash(cell []byte) ([]byte, error) {
+func hash(dst, cell []byte) ([]byte, error) {
 	n, err := number(cell)
 	if err != nil {
 		return nil, err
 	}
-	id := bigEndian(n)
-	nullKey.Encrypt(id, id)
-	return id, nil
+	dst = binary.BigEndian.AppendUint64(dst, n)
+	block := dst[len(dst)-8:]
+	nullKey.Encrypt(block, block)
+	return dst, nil
 }
 
-func numeric(cell []byte) ([]byte, error) {
+func numeric(dst, cell []byte) ([]byte, error) {
 	n, err := unsigned(cell)
 	if err != nil {
 		return nil, err
 	}
-	return bigEndian(n), nil
+	return binary.BigEndian.AppendUint64(dst, n), nil
 }
 
-func reverseBits(cell []byte) ([]byte, error) {
+func reverseBits(dst, cell []byte) ([]byte, error) {
 	n, err := unsigned(cell)
 	if err != nil {
 		return nil, err
 	}
-	return bigEndian(bits.Reverse64(n)), nil
+	return binary.BigEndian.AppendUint64(dst, bits.Reverse64(n)), nil
 }
 
-func bigEndian(n uint64) []byte {
-	return binary.BigEndian.AppendUint64(make([]byte, 0, 8), n)
-}
+func binaryID(dst, cell []byte) ([]byte, error) { return append(dst, cell...), nil }
 
-func binaryID(cell []byte) ([]byte, error) { return bytes.Clone(cell), nil }
-
-func binaryMD5(cell []byte) ([]byte, error) {
-	sum := md5.Sum(cell) // see the import
-	return sum[:], nil
+func binaryMD5(dst, cell []byte) ([]byte, error) {
+	sum := md5.Sum(cell)
+	return append(dst, sum[:]...), nil
 }
 
 // xxHash is little endian in Vitess; that cannot be changed any more.
-func xxHash(cell []byte) ([]byte, error) {
-	return binary.LittleEndian.AppendUint64(make([]byte, 0, 8), xxhash.Sum64(cell)), nil
+func xxHash(dst, cell []byte) ([]byte, error) {
+	return binary.LittleEndian.AppendUint64(dst, xxhash.Sum64(cell)), nil
 }
 
-func null([]byte) ([]byte, error) { return []byte{0}, nil }
+func null(dst, _ []byte) ([]byte, error) { return append(dst, 0), nil }
 
 // The collation weights come from Vitess's own package: they are those of an old version of x/text that must never change.
 var (
-	md5Hashers = sync.Pool{New: func() any { return collate.New(md5.New()) }} // see the import
+	md5Hashers = sync.Pool{New: func() any { return collate.New(md5.New()) }}
 	xxHashers  = sync.Pool{New: func() any { return collate.New(littleEndianXX{xxhash.New()}) }}
 )
 
-func looseMD5(cell []byte) ([]byte, error)    { return loose(&md5Hashers, cell) }
-func looseXXHash(cell []byte) ([]byte, error) { return loose(&xxHashers, cell) }
+func looseMD5(dst, cell []byte) ([]byte, error)    { return loose(&md5Hashers, dst, cell) }
+func looseXXHash(dst, cell []byte) ([]byte, error) { return loose(&xxHashers, dst, cell) }
 
-func loose(pool *sync.Pool, cell []byte) ([]byte, error) {
+func loose(pool *sync.Pool, dst, cell []byte) ([]byte, error) {
 	if !utf8.Valid(cell) {
 		return nil, fmt.Errorf("%q is not valid UTF-8", cell)
 	}
 	hasher := pool.Get().(*collate.Hasher)
 	defer pool.Put(hasher)
-	return hasher.Hash(bytes.TrimRight(cell, " ")), nil
+	return append(dst, hasher.Hash(bytes.TrimRight(cell, " "))...), nil
 }
 
 // littleEndianXX gives the sum in the order of Vitess (its type is called XXHashBigEndian, but its bytes are little endian).

@@ -17,26 +17,31 @@ type Vindex interface {
 	Cost() int
 	// Map returns the keyspace ID of canonical cells, one for each vindex column. A nil cell is NULL. The result is the caller's.
 	Map(cells [][]byte) ([]byte, error)
+	// Append is Map for hot paths: it appends the keyspace ID to dst, and does not allocate if that has room (16 bytes will do for all
+	// but binary).
+	Append(dst []byte, cells [][]byte) ([]byte, error)
 }
 
 type function struct {
 	name string
 	cost int
-	fn   func(cell []byte) ([]byte, error)
+	fn   func(dst, cell []byte) ([]byte, error)
 }
 
 func (f function) Type() string { return f.name }
 func (f function) Unique() bool { return true }
 func (f function) Cost() int    { return f.cost }
 
-func (f function) Map(cells [][]byte) ([]byte, error) {
+func (f function) Map(cells [][]byte) ([]byte, error) { return f.Append(make([]byte, 0, 16), cells) }
+
+func (f function) Append(dst []byte, cells [][]byte) ([]byte, error) {
 	if len(cells) != 1 {
 		return nil, fmt.Errorf("vindex %s: %d columns given, it takes one", f.name, len(cells))
 	}
 	if cells[0] == nil && f.name != "null" {
 		return nil, fmt.Errorf("vindex %s: NULL has no keyspace ID", f.name)
 	}
-	id, err := f.fn(cells[0])
+	id, err := f.fn(dst, cells[0])
 	if err != nil {
 		return nil, fmt.Errorf("vindex %s: %w", f.name, err)
 	}
