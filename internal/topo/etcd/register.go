@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -168,7 +169,7 @@ func (r *registration) Update(ctx context.Context, value []byte) error {
 	case <-octx.Done():
 		err = octx.Err()
 	case <-r.ended:
-		err = context.Canceled
+		return fmt.Errorf("update %s: %w: the registration is closed", r.key, topo.ErrNotFound)
 	}
 	if err != nil {
 		return r.s.fail(ctx, "update", r.key, err, true)

@@ -18,6 +18,9 @@ func (l *lease) Update(ctx context.Context, value []byte) error {
 	}
 	b := l.client.b
 	defer b.mu.Unlock()
+	if l.closed {
+		return fmt.Errorf("update %s: %w: the registration is closed", l.key, topo.ErrNotFound)
+	}
 	l.value = notNil(slices.Clone(value))
 	if err != nil {
 		if !slices.Contains(b.mu.lost, l) && l.client.ctx.Err() == nil {
@@ -37,6 +40,7 @@ func (l *lease) Close(ctx context.Context) error {
 		b.mu.Lock() // it will not come back, and its lease ends by itself
 	}
 	defer b.mu.Unlock()
+	l.closed = true
 	b.mu.lost = slices.DeleteFunc(b.mu.lost, func(o *lease) bool { return o == l })
 	if b.mu.data[l.key].owner == l {
 		b.commit([]topo.KeyWrite{{Key: l.key, Version: -1}}, nil)

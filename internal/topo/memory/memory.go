@@ -33,6 +33,7 @@ type lease struct {
 	token  int64
 	done   chan struct{} // closed when it is lost or given back
 	again  bool          // a registration: it comes back after a loss
+	closed bool          // a registration: it was given back
 }
 
 type backend struct {

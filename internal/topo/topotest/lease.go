@@ -29,6 +29,9 @@ func testRegistration(t *testing.T, h Harness) {
 	_, _, err = other.Read(ctx, "r/a")
 	require.ErrorIs(t, err, topo.ErrNotFound)
 	require.NoError(t, again.Close(ctx), "closing twice")
+	require.ErrorIs(t, again.Update(ctx, []byte("4")), topo.ErrNotFound)
+	_, _, err = other.Read(ctx, "r/a")
+	require.ErrorIs(t, err, topo.ErrNotFound, "what is closed does not come back")
 }
 
 func testRegistrationDies(t *testing.T, h Harness) {
