@@ -34,8 +34,9 @@ type Options struct {
 	newMySQL func(Child) unit // tests without MySQL
 }
 
-// parallel bounds how many processes of a stage start at the same time: more would only share the processors.
-var parallel = map[Kind]int{KindMySQL: 2, KindTablet: 4}
+// parallel bounds how many processes of a kind start at the same time: more would only share the processors. Tablets have no
+// bound: a replica is ready when its primary is.
+var parallel = map[Kind]int{KindMySQL: 2}
 
 // Supervisor runs the processes of a plan.
 type Supervisor struct {

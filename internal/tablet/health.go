@@ -31,7 +31,7 @@ func (t *Tablet) healthLoop(ctx context.Context, reg *topo.TabletRegistration) {
 		rec := t.status()
 		rec.Serving, rec.Reason, rec.LagMS, rec.Position = false, "", -1, ""
 		if err := t.probe(ctx, &rec, &prepared); err != nil {
-			rec.Reason, prepared = err.Error(), false
+			rec.Reason = err.Error()
 		}
 		t.publish(rec)
 		if rec.Serving != written.Serving || rec.Reason != written.Reason || time.Since(writtenAt) > recordPeriod {
@@ -62,6 +62,7 @@ func (t *Tablet) probe(ctx context.Context, rec *topo.Tablet, prepared *bool) er
 	defer cancel()
 	conn, release, err := t.admin.acquire(pctx)
 	if err != nil {
+		*prepared = false // it may come back as another server
 		return fmt.Errorf("mysqld at %s: %w", t.cfg.DBAddr, err)
 	}
 	defer release()
@@ -131,7 +132,7 @@ func (t *Tablet) prepareReplica(ctx context.Context, conn *sqlconn.Conn) error {
 	}
 	if status["Source_Host"] != host || status["Source_Port"] != strconv.Itoa(port) {
 		change := fmt.Sprintf("CHANGE REPLICATION SOURCE TO SOURCE_HOST=%s, SOURCE_PORT=%d, SOURCE_USER=%s, SOURCE_PASSWORD=%s, "+
-			"SOURCE_AUTO_POSITION=1, SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=1000000, GET_SOURCE_PUBLIC_KEY=1",
+			"SOURCE_AUTO_POSITION=1, SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=1000000, SOURCE_SSL=0, GET_SOURCE_PUBLIC_KEY=1",
 			sqlconn.Quote(host), port, sqlconn.Quote(t.cfg.ReplUser), sqlconn.Quote(t.cfg.ReplPassword))
 		for _, sql := range []string{"STOP REPLICA", change} {
 			if _, err := conn.Exec(ctx, sql); err != nil {
