@@ -2,13 +2,11 @@ package vstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -244,6 +242,3 @@ func TestCopyWhileWriting(t *testing.T) {
 		})
 	}
 }
-
-var _ = errors.Is
-var _ = time.Now

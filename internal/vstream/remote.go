@@ -86,6 +86,9 @@ func (s *remoteStream) recv() ([]Item, error) {
 
 // OpenWindow implements Stream.
 func (s *remoteStream) OpenWindow(r WindowRequest) error {
+	if err := r.check(); err != nil {
+		return err
+	}
 	w := &tabletpb.Window{Id: r.ID, Table: r.Table, MaxRows: int32(min(r.MaxRows, math.MaxInt32)), MaxBytes: r.MaxBytes, IncludeTouched: r.IncludeTouched}
 	if r.After != nil {
 		w.After = rowimage.AppendRow(nil, r.After)

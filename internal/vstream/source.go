@@ -2,6 +2,7 @@ package vstream
 
 import (
 	"context"
+	"fmt"
 
 	"braid/internal/filter"
 	"braid/internal/rowimage"
@@ -38,8 +39,17 @@ type WindowRequest struct {
 	Table string       // name on the source
 	After rowimage.Row // key of the row before the chunk; nil: from the beginning
 	// Keys asks for exactly these keys instead of a range.
-	Keys           []rowimage.Row
+	Keys []rowimage.Row
+
 	MaxRows        int   // 0: 10,000
 	MaxBytes       int64 // 0: 1 MiB. A bound on row bytes; one row is always read
 	IncludeTouched bool  // list the touched keys in the Chunk
+}
+
+// check refuses an empty list of keys, which the wire could not tell from none.
+func (r *WindowRequest) check() error {
+	if r.Keys != nil && len(r.Keys) == 0 {
+		return fmt.Errorf("window %d of %s asks for no keys", r.ID, r.Table)
+	}
+	return nil
 }

@@ -341,6 +341,9 @@ func (s *stream) OpenWindow(r WindowRequest) error {
 	if err := context.Cause(s.ctx); err != nil {
 		return err
 	}
+	if err := r.check(); err != nil {
+		return err
+	}
 	s.worker.Do(func() { s.done.Go(s.work) })
 	select {
 	case s.requests <- r:

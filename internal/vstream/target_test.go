@@ -3,6 +3,7 @@ package vstream
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,6 +24,9 @@ type target struct {
 	depends  []string
 	chunks   []*Chunk
 	txs      int
+	ops      []Op
+
+	fragmented int // transactions that came in parts
 }
 
 type targetTable struct {
@@ -63,6 +67,11 @@ func (g *target) item(item Item) {
 	case *DDL:
 		require.Empty(g.t, g.open)
 		g.ddl = append(g.ddl, it)
+		if strings.HasPrefix(it.SQL, "TRUNCATE") {
+			for _, tt := range g.byName {
+				clear(tt.rows)
+			}
+		}
 		if it.GTID != "" {
 			require.NoError(g.t, g.position.Add(it.GTID))
 		}
@@ -92,6 +101,9 @@ func (g *target) commit() {
 	}
 	require.False(g.t, g.position.ContainsGTID(g.open[0].GTID), "%s comes twice", g.open[0].GTID)
 	require.NoError(g.t, g.open[len(g.open)-1].Reach(&g.position))
+	if len(g.open) > 1 {
+		g.fragmented++
+	}
 	g.open = nil
 	g.txs++
 }
@@ -99,6 +111,7 @@ func (g *target) commit() {
 func (g *target) change(c *Change) {
 	tt := g.tables[c.TableID]
 	require.NotNil(g.t, tt, "table %d was not described", c.TableID)
+	g.ops = append(g.ops, c.Op)
 	if c.Before != nil {
 		delete(tt.rows, keyString(c.Before.Key(tt.key)))
 	}
