@@ -57,9 +57,9 @@ func (t *table) row(cells ...any) {
 
 func (t *table) flush() error { return t.w.Flush() }
 
-// printSteps prints a plan, numbered.
+// printSteps prints a plan. Its steps carry their numbers.
 func printSteps(w io.Writer, steps []string) {
-	for i, s := range steps {
-		fmt.Fprintf(w, "%3d. %s\n", i+1, s)
+	for _, s := range steps {
+		fmt.Fprintln(w, s)
 	}
 }
