@@ -27,8 +27,8 @@ var victims = map[string]string{"tablet": targetTablet, "mysqld": targetMySQL, "
 func TestKillDuringCopy(t *testing.T) {
 	for name, victim := range victims {
 		t.Run(name, func(t *testing.T) {
-			c := up(t, upOptions{shards: "commerce/0,customer/0", types: "primary", faults: "vreplication.chunk=delay:100ms"})
-			s := c.story(60_000)
+			c := up(t, upOptions{shards: "commerce/0,customer/0", types: "primary"})
+			s := c.story(100_000)
 			t.Cleanup(s.StopWriters)
 			ctx := t.Context()
 			for _, step := range []func(context.Context) error{s.Prepare, s.Load, s.StartWriters} {
@@ -57,7 +57,7 @@ func TestKillDuringCopy(t *testing.T) {
 func TestKillDuringSwitch(t *testing.T) {
 	for name, victim := range victims {
 		t.Run(name, func(t *testing.T) {
-			c := up(t, upOptions{shards: "commerce/0,customer/0", types: "primary", faults: "workflow.catch_up.before=delay:2s@1"})
+			c := up(t, upOptions{shards: "commerce/0,customer/0", types: "primary", faults: "workflow.catch-up.before=delay:2s@1"})
 			s := c.story(5_000)
 			t.Cleanup(s.StopWriters)
 			ctx := t.Context()
@@ -85,7 +85,10 @@ func TestKillDuringSwitch(t *testing.T) {
 
 // The controller dies at each durable step of a switch; another process takes the work up where it was.
 func TestControllerDiesAtEachStep(t *testing.T) {
-	for _, point := range []string{"workflow.journal.before", "workflow.journal.after", "workflow.routing.before", "workflow.routing.after"} {
+	for _, point := range []string{
+		"workflow.fence.after", "workflow.hand-over.after", "workflow.journal.before", "workflow.journal.after", "workflow.route.before",
+		"workflow.route.after", "workflow.finish.after",
+	} {
 		t.Run(point, func(t *testing.T) {
 			c := up(t, upOptions{shards: "commerce/0,customer/0", types: "primary", faults: point + "=kill@1"})
 			s := c.story(2_000)
@@ -95,11 +98,13 @@ func TestControllerDiesAtEachStep(t *testing.T) {
 				require.NoError(t, step(ctx))
 			}
 			require.NoError(t, s.Copy(ctx, demo.MoveRequest()))
+			before := c.pid(controller)
 			if err := s.Traffic(ctx, workflow, "forward", "PRIMARY", "REPLICA", "RDONLY"); errors.Is(err, demo.ErrUndone) {
 				require.NoError(t, c.switchUntilDone(ctx, s))
 			} else {
 				require.NoError(t, err)
 			}
+			require.NotEqual(t, before, c.pid(controller), "the controller died and was started again")
 			require.NoError(t, s.Diff(ctx, workflow, "after the switch"))
 			require.NoError(t, s.Audit(ctx, "0"))
 			report := s.Report()
