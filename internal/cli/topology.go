@@ -37,26 +37,53 @@ func (a *app) shardCmd() *cobra.Command {
 		return a.listKeyspaces(cmd.Context(), args[0])
 	}}
 	var dryRun bool
-	create := &cobra.Command{Use: "create KEYSPACE SHARD[,SHARD…]", Short: "Add shards; they serve nothing until a reshard switches to them", Args: exactArgs(2),
+	create := &cobra.Command{Use: "create KEYSPACE/SHARD…", Short: "Add shards; they serve nothing until a reshard switches to them", Args: cobra.ArbitraryArgs,
+		Example: "  braid shard create customer/-80 customer/80-",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			keyspace, shards, err := shardArgs(cmd, args)
+			if err != nil {
+				return err
+			}
 			return a.change(cmd.Context(), func(ctx context.Context, c controlpb.ControlClient) (*controlpb.Change, error) {
-				return c.CreateShards(ctx, &controlpb.CreateShardsRequest{Keyspace: args[0], Shards: strings.Split(args[1], ","), DryRun: dryRun})
+				return c.CreateShards(ctx, &controlpb.CreateShardsRequest{Keyspace: keyspace, Shards: shards, DryRun: dryRun})
 			})
 		}}
 	dryRunFlag(create, &dryRun)
-	del := &cobra.Command{Use: "delete KEYSPACE SHARD[,SHARD…]", Short: "Remove shards that serve nothing", Args: exactArgs(2),
+	del := &cobra.Command{Use: "delete KEYSPACE/SHARD…", Short: "Remove shards that serve nothing", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			keyspace, shards, err := shardArgs(cmd, args)
+			if err != nil {
+				return err
+			}
 			if !dryRun {
-				if err := a.confirm(cmd, fmt.Sprintf("Remove %s/%s from the topology?", args[0], args[1])); err != nil {
+				if err := a.confirm(cmd, fmt.Sprintf("Remove %s from the topology?", strings.Join(args, ", "))); err != nil {
 					return err
 				}
 			}
 			return a.change(cmd.Context(), func(ctx context.Context, c controlpb.ControlClient) (*controlpb.Change, error) {
-				return c.DeleteShards(ctx, &controlpb.DeleteShardsRequest{Keyspace: args[0], Shards: strings.Split(args[1], ","), DryRun: dryRun})
+				return c.DeleteShards(ctx, &controlpb.DeleteShardsRequest{Keyspace: keyspace, Shards: shards, DryRun: dryRun})
 			})
 		}}
 	dryRunFlag(del, &dryRun)
 	return noun("shard", "Shards of a keyspace", "look", list, create, del)
+}
+
+// shardArgs reads arguments of the form keyspace/shard, all of one keyspace.
+func shardArgs(cmd *cobra.Command, args []string) (keyspace string, shards []string, err error) {
+	if len(args) == 0 {
+		return "", nil, usageError{fmt.Errorf("%s needs keyspace/shard, such as customer/-80", cmd.CommandPath())}
+	}
+	for _, arg := range args {
+		ks, shard, ok := strings.Cut(arg, "/")
+		if !ok || ks == "" || shard == "" {
+			return "", nil, usageError{fmt.Errorf("%q is not of the form keyspace/shard, such as customer/-80", arg)}
+		}
+		if keyspace != "" && ks != keyspace {
+			return "", nil, usageError{fmt.Errorf("%s takes shards of one keyspace, not of %s and %s", cmd.CommandPath(), keyspace, ks)}
+		}
+		keyspace, shards = ks, append(shards, shard)
+	}
+	return keyspace, shards, nil
 }
 
 func (a *app) listKeyspaces(ctx context.Context, keyspace string) error {

@@ -47,8 +47,8 @@ func TestBadInput(t *testing.T) {
 		"vindex not declared":  {[]string{"vschema", "apply", "customer", "--vschema", `{"sharded": true, "vindexes": {}, "tables": {"t": {"column_vindexes": [{"column": "a", "name": "nope"}]}}}`}, 2, []string{"nope"}},
 		"vschema not JSON":     {[]string{"vschema", "apply", "customer", "--vschema", `{`}, 2, []string{"remedy"}},
 		"keyspace not covered": {[]string{"keyspace", "create", "k2", "--shards", "-40,80-"}, 2, []string{"40", "80"}},
-		"yes is missing":       {[]string{"shard", "delete", "customer", "-80"}, 3, []string{"--yes"}},
-		"shard serves":         {[]string{"shard", "delete", "customer", "0", "--yes"}, 1, []string{"customer/0"}},
+		"yes is missing":       {[]string{"shard", "delete", "customer/-80"}, 3, []string{"--yes"}},
+		"shard serves":         {[]string{"shard", "delete", "customer/0", "--yes"}, 1, []string{"customer/0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stdout, stderr, code := c.braid(tc.args...)
