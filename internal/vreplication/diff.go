@@ -19,7 +19,8 @@ import (
 // Bounds of a diff.
 const (
 	diffKeys     = 1000             // keys that are compared again at once
-	diffPatience = 30 * time.Second // how long a row that moves between sources may differ before it counts
+	diffMoving   = 2 * time.Second  // how long a row may differ in a merge, beyond the other streams' lag: it may be moving
+	diffPatience = 60 * time.Second // after which rows that never come to rest fail the diff
 	diffSamples  = 20               // differing rows in the report, unless asked otherwise
 )
 
@@ -282,7 +283,7 @@ func (d *differ) compared(ctx context.Context, o outcome) error {
 		diff := &o.res.Differ[i]
 		key := vdiff.EncodeKey(diff.Key)
 		differ[key] = true
-		if o.keys == nil || len(d.r.others) > 0 && time.Since(j.since) < diffPatience {
+		if o.keys == nil || time.Since(j.since) < d.moving() {
 			j.recheck[key] = diff.Key // looked at once more: a row that moves between sources settles
 			j.compared--
 			continue
@@ -298,10 +299,26 @@ func (d *differ) compared(ctx context.Context, o outcome) error {
 	switch {
 	case len(j.recheck) == 0:
 		return d.advance(ctx)
-	case time.Since(j.since) > 2*diffPatience:
+	case time.Since(j.since) > diffPatience:
 		return d.fail(ctx, fmt.Errorf("%d rows did not come to rest, one is %s", len(j.recheck), anyKey(o.table, j.recheck)))
 	}
 	return nil
+}
+
+// moving is how long a row that differs may be on its way from one source to another: until all of them are applied here.
+func (d *differ) moving() time.Duration {
+	if len(d.r.others) == 0 {
+		return 0
+	}
+	longest := diffMoving
+	for _, o := range d.r.others {
+		c := d.r.c.e.stream(o.ID)
+		if c == nil || c.lag() < 0 {
+			return diffPatience / 2
+		}
+		longest = max(longest, diffMoving+2*c.lag())
+	}
+	return min(longest, diffPatience/2)
 }
 
 func anyKey(t *vdiff.Table, keys map[string]rowimage.Row) string {

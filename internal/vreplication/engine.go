@@ -140,6 +140,9 @@ func (e *Engine) reconcileLocked(ctx context.Context) error {
 	present := map[int64]bool{}
 	for _, r := range rows {
 		present[r.ID] = true
+		e.know(r) // all of them before one runs: a stream asks how far its siblings are
+	}
+	for _, r := range rows {
 		e.adopt(r, siblings(rows, r))
 	}
 	for _, c := range e.all() {
@@ -153,8 +156,8 @@ func (e *Engine) reconcileLocked(ctx context.Context) error {
 	return nil
 }
 
-// adopt makes a controller do what its row says.
-func (e *Engine) adopt(r *row, siblings []*row) {
+// know makes a controller for a row, and tells one that does not run where its stream is.
+func (e *Engine) know(r *row) {
 	e.mu.Lock()
 	c := e.mu.streams[r.ID]
 	if c == nil {
@@ -162,6 +165,14 @@ func (e *Engine) adopt(r *row, siblings []*row) {
 		e.mu.streams[r.ID] = c
 	}
 	e.mu.Unlock()
+	if !c.running() {
+		c.advance(r.Pos, r.Pos)
+	}
+}
+
+// adopt makes a controller do what its row says.
+func (e *Engine) adopt(r *row, siblings []*row) {
+	c := e.stream(r.ID)
 	definition := r.definition()
 	for _, s := range siblings {
 		definition += "\x01" + s.definition()

@@ -177,28 +177,34 @@ const joinPeriod = 200 * time.Millisecond
 // joinKeys bounds the contested keys that are read again at once.
 const joinKeys = 1000
 
-// askJoin brings merged tables from Contested to Merge: when every source has copied the table, a window is opened; when it
-// comes, everything that this source had committed before the last copy ended has been applied, and if no key is contested
-// any more, no insert that is still to come can be older than what another stream has written.
+// askJoin brings merged tables from Contested to Merge. When every source has copied the table, a window is opened; when it comes,
+// the stream is past that moment, and an insert that is still to come is newer than what it finds: had another source's row
+// come later, that source's stream would have waited for this insert. Contested keys are read again until none is left.
 func (r *run) askJoin(ctx context.Context) (waits bool, err error) {
 	for _, tc := range r.order {
-		if !tc.done || tc.joined || len(r.writers(tc.name)) == 0 {
+		if !tc.done || tc.joined && len(tc.contested) == 0 || len(r.writers(tc.name)) == 0 {
 			continue
 		}
 		if time.Since(r.joinedAt) < joinPeriod {
 			return true, nil
 		}
 		r.joinedAt = time.Now()
-		waitsFor, err := r.uncopied(ctx, tc)
-		if err != nil {
-			return true, err
+		barrier := false
+		if !tc.joined {
+			waitsFor, err := r.uncopied(ctx, tc)
+			if err != nil {
+				return true, err
+			}
+			if barrier = waitsFor == ""; !barrier {
+				r.stay(fmt.Sprintf("has copied %s, waits for %s to copy it", tc.name, waitsFor))
+			}
+			if !barrier && len(tc.contested) == 0 {
+				return true, nil
+			}
+		} else {
+			r.stay(fmt.Sprintf("waits for %d rows of %s, which are on another source too, to leave one of them", len(tc.contested), tc.name))
 		}
-		if waitsFor != "" && len(tc.contested) == 0 {
-			r.say(fmt.Sprintf("has copied %s, waits for %s to copy it", tc.name, waitsFor))
-			r.saidOnce = false
-			return true, nil
-		}
-		return true, r.openJoin(tc, waitsFor == "")
+		return true, r.openJoin(tc, barrier)
 	}
 	return false, nil
 }
@@ -235,41 +241,46 @@ func (r *run) openJoin(tc *tableCopy, barrier bool) error {
 	return r.openWindow(w, req)
 }
 
-// joinChunk writes contested rows that are free now, forgets those that the source no longer has, and joins when none is left.
+// joinChunk writes contested rows that are free now, forgets those that the source no longer has, and joins behind a barrier.
 func (r *run) joinChunk(ctx context.Context, w *window, ch *vstream.Chunk) error {
-	tc := w.copy
 	if len(w.keys) > 0 {
-		plan := r.plans[ch.TableID]
-		if plan == nil {
-			return permanent{fmt.Errorf("chunk of table %d, which the stream has not described", ch.TableID)}
+		if err := r.retake(ctx, w, ch); err != nil {
+			return fmt.Errorf("contested rows of %s: %w", w.copy.name, err)
 		}
-		for _, row := range ch.Rows {
-			delete(w.keys, string(encodeKey(plan.Key(row))))
-		}
-		for _, key := range ch.Touched { // the stream itself has judged them anew
-			delete(w.keys, string(encodeKey(key)))
-		}
-		for key := range w.keys {
-			delete(tc.contested, key)
-		}
-		if err := r.ap.Copy(ctx, plan.Table, ch.Rows, r.saveContested(tc)); err != nil {
-			return fmt.Errorf("copy contested rows of %s: %w", tc.name, err)
-		}
-		r.after(0)
 	}
-	if !w.barrier || len(tc.contested) > 0 {
+	if !w.barrier {
 		return nil
 	}
-	sql := fmt.Sprintf("UPDATE _braid.copy_state SET joined=1 WHERE vrepl_id=%d AND table_name=%s", r.row.ID, sqlconn.Quote(tc.name))
+	sql := fmt.Sprintf("UPDATE _braid.copy_state SET joined=1 WHERE vrepl_id=%d AND table_name=%s", r.row.ID, sqlconn.Quote(w.copy.name))
 	if err := r.ap.Copy(ctx, nil, nil, sql); err != nil {
-		return fmt.Errorf("join %s: %w", tc.name, err)
+		return fmt.Errorf("join %s: %w", w.copy.name, err)
 	}
-	tc.joined = true
-	r.joinedAt = time.Time{}
-	r.remode(tc)
-	r.say("")
+	w.copy.joined = true
+	r.remode(w.copy)
 	r.after(0)
 	return nil
+}
+
+// retake copies contested rows again, as far as nobody else's row is in the way.
+func (r *run) retake(ctx context.Context, w *window, ch *vstream.Chunk) error {
+	tc, plan := w.copy, r.plans[ch.TableID]
+	if plan == nil {
+		return permanent{fmt.Errorf("chunk of table %d, which the stream has not described", ch.TableID)}
+	}
+	for _, row := range ch.Rows {
+		delete(w.keys, string(encodeKey(plan.Key(row))))
+	}
+	for _, key := range ch.Touched { // changed meanwhile: the next round tells
+		delete(w.keys, string(encodeKey(key)))
+	}
+	for key := range w.keys { // the source does not have them any more
+		delete(tc.contested, key)
+	}
+	plan.Mode = apply.Contested
+	err := r.ap.Copy(ctx, plan.Table, ch.Rows, r.saveContested(tc))
+	plan.Mode = plan.mode()
+	r.after(0)
+	return err
 }
 
 func (r *run) saveContested(tc *tableCopy) string {

@@ -411,6 +411,12 @@ func (r *run) say(text string) {
 	r.c.message(r.c.e.ctx, text)
 }
 
+// stay is say for what lasts longer than the next commit.
+func (r *run) stay(text string) {
+	r.say(text)
+	r.saidOnce = false
+}
+
 // throttle keeps to max_tps.
 func (r *run) throttle(ctx context.Context) error {
 	if r.row.MaxTPS <= 0 || r.ap.Pending() && r.ap.Transactions() < r.row.MaxTPS/10+1 {
