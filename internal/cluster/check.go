@@ -9,8 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
 	"braid/internal/mysqld"
 )
 
@@ -21,8 +23,9 @@ const (
 	spacePerMySQL = 200 << 20
 )
 
-// check finds out beforehand what would make the start fail halfway.
-func (p *Plan) check() error {
+// check finds out beforehand what would make the start fail halfway. After a supervisor was killed its processes may still be
+// on their way out, so their ports get a moment.
+func (p *Plan) check(killed bool) error {
 	free, err := mysqld.FreeSpace(p.dataDir)
 	if err != nil {
 		return err
@@ -31,7 +34,16 @@ func (p *Plan) check() error {
 		return errs.New(errs.NoSpace, nil, "%s has %d MiB free, this cluster needs %d to begin with", p.dataDir, free>>20, need>>20).
 			With("Make room, or name a directory on a larger disk with --data-dir.")
 	}
-	return checkPorts(p.ports())
+	err = checkPorts(p.ports())
+	if !killed || err == nil {
+		return err
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for until := time.Now().Add(timeouts.DeathThroes); err != nil && time.Now().Before(until); <-tick.C {
+		err = checkPorts(p.ports())
+	}
+	return err
 }
 
 func checkPorts(ports []usePort) error {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -25,11 +26,13 @@ func TestRealMySQL(t *testing.T) {
 	primary, err := w.Plan().TabletConfig(100)
 	require.NoError(t, err)
 	admin := dial(t, primary.DBAddr, primary.Accounts.Admin, "")
-	run(t, admin, "CREATE DATABASE shop_1", "CREATE TABLE shop_1.t (id INT PRIMARY KEY)", "CREATE DATABASE other", "CREATE TABLE other.t (id INT)")
+	run(t, admin, "CREATE DATABASE shop_1", "CREATE TABLE shop_1.t (id INT PRIMARY KEY)")
+	root := dial(t, filepath.Join(w.dir, "mysql-100", "mysql.sock"), primary.Accounts.Root, "")
+	run(t, root, "CREATE DATABASE shopx1", "CREATE TABLE shopx1.t (id INT)")
 
 	app := dial(t, primary.DBAddr, primary.Accounts.App, "shop_1")
 	run(t, app, "INSERT INTO t VALUES (1)", "CREATE TABLE u (id INT)")
-	_, err = app.Exec(t.Context(), "SELECT * FROM other.t")
+	_, err = app.Exec(t.Context(), "SELECT * FROM shopx1.t")
 	require.Equal(t, uint16(1142), sqlconn.ErrCode(err), "an application sees its own database only: %v", err)
 	_, err = app.Exec(t.Context(), "SELECT * FROM mysql.user")
 	require.Equal(t, uint16(1142), sqlconn.ErrCode(err))

@@ -104,7 +104,7 @@ func (s *Supervisor) init(dir string, spec Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := plan.check(); err != nil {
+	if err := plan.check(len(stale) > 0); err != nil {
 		return err
 	}
 	if changed {

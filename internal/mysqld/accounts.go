@@ -27,23 +27,27 @@ type Passwords struct {
 type grant struct {
 	user       string
 	privileges string
-	on         string // %s is the keyspace's database, or everything if the server has no particular one
+	on         string
 	since      Version
 	reason     string
 }
 
-const keyspaceDB = "%s"
+// Where grants apply besides *.*.
+const (
+	keyspaceDB = "%s"           // the keyspace's database, or everything if the server has none in particular
+	sidecarDB  = "`\\_braid`.*" // what streams note about themselves
+	// The one sidecar table that sessions of applications write: gates note there the GTIDs of a commit that spans shards.
+	sidecarDependency = "`_braid`.`dependency`"
+)
 
-// sidecarDependency is the one sidecar table that application sessions write (through the gate, which notes there the GTIDs of a
-// distributed commit).
-const sidecarDependency = "`_braid`.`dependency`"
+// streamed is what a stream does to tables: rows, and the DDL that it carries along.
+const streamed = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, LOCK TABLES, CREATE TEMPORARY TABLES, " +
+	"CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EXECUTE, TRIGGER, EVENT"
 
 // grants lists every privilege of every account.
 var grants = []grant{
-	{AdminUser, "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, LOCK TABLES, CREATE TEMPORARY TABLES", "*.*", Version{},
-		"writes streams into the keyspace and their progress into the sidecar database, copies schemas"},
-	{AdminUser, "CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EXECUTE, TRIGGER, EVENT", "*.*", Version{},
-		"DDL that a stream carries along"},
+	{AdminUser, streamed, keyspaceDB, Version{}, "writes streams into the keyspace; copies schemas"},
+	{AdminUser, streamed, sidecarDB, Version{}, "keeps the sidecar's tables, and the streams' progress in them"},
 	{AdminUser, "RELOAD", "*.*", Version{}, "FLUSH before schema snapshots; resets replication state"},
 	{AdminUser, "PROCESS", "*.*", Version{}, "sees who blocks a fence or a DDL"},
 	{AdminUser, "REPLICATION SLAVE, REPLICATION CLIENT", "*.*", Version{}, "positions, and the binlog of its own server"},
@@ -51,14 +55,14 @@ var grants = []grant{
 	{AdminUser, "REPLICATION_APPLIER, BINLOG_ADMIN", "*.*", Version{}, "row events in BINLOG statements; purging what nobody needs"},
 	{AdminUser, "SYSTEM_VARIABLES_ADMIN, SESSION_VARIABLES_ADMIN", "*.*", Version{}, "read_only, sql_log_bin, session settings of writers"},
 	{AdminUser, "CONNECTION_ADMIN", "*.*", Version{}, "kills transactions that outlast a fence; writes on a server that is read-only"},
-	{AdminUser, "BACKUP_ADMIN, CLONE_ADMIN", "*.*", Version{8, 0, 17}, "fills a new replica"},
+	{AdminUser, "BACKUP_ADMIN", "*.*", Version{}, "holds DDL back while a schema is copied"},
 	{AppUser, "ALL PRIVILEGES", keyspaceDB, Version{}, "what an application may do in its own database"},
 	{AppUser, "CREATE, SELECT, INSERT, DELETE", sidecarDependency, Version{},
 		"the GTIDs of a commit that spans shards (CREATE lets the grant come before the table)"},
 	{ReplUser, "REPLICATION SLAVE", "*.*", Version{}, "the binlog dump"},
 	{ReplUser, "REPLICATION CLIENT", "*.*", Version{}, "the binlog's end, which closes a window"},
 	{ReplUser, "SELECT, SHOW VIEW, TRIGGER", keyspaceDB, Version{}, "chunks and table definitions"},
-	{ReplUser, "SELECT", "`_braid`.*", Version{}, "table definitions of the sidecar, whose changes are in the binlog too"},
+	{ReplUser, "SELECT", sidecarDB, Version{}, "table definitions of the sidecar, whose changes are in the binlog too"},
 }
 
 // hosts are where accounts may come from. Servers listen on the loopback and resolve no names.

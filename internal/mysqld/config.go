@@ -65,7 +65,6 @@ func (s *Server) options() []string {
 		"relay-log=relay",
 		"loose-relay-log-recovery=ON",
 		"loose-log-replica-updates=ON",
-		"loose-binlog-format=ROW",
 		"binlog-row-image=FULL",
 		"binlog-row-metadata=FULL",
 		"report-host=127.0.0.1",

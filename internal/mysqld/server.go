@@ -28,6 +28,7 @@ type Server struct {
 	mu struct {
 		sync.Mutex
 		proc *process.Process // of the latest start
+		lock *process.Lock    // on the directory, from a start until the process has ended
 	}
 }
 
@@ -135,10 +136,42 @@ func (s *Server) Start(ctx context.Context) error {
 	if s.Running() {
 		return fmt.Errorf("mysqld on port %d runs already", s.cfg.Port)
 	}
+	if err := s.lockDir(); err != nil {
+		return fmt.Errorf("start mysqld in %s: %w", s.cfg.Dir, err)
+	}
 	if err := s.start(ctx); err != nil {
+		s.unlockDir()
 		return fmt.Errorf("start mysqld in %s: %w", s.cfg.Dir, err)
 	}
 	return nil
+}
+
+// lockDir keeps other programs from running a server in the same directory. mysqld has a lock of its own, but waits for it for
+// minutes, and meanwhile it is the other server that answers at the socket.
+func (s *Server) lockDir() error {
+	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.lock != nil {
+		return nil // the process that it was taken for has ended by itself
+	}
+	lock, err := process.TryLock(s.path("lock"))
+	if errors.Is(err, process.ErrLocked) {
+		return errs.New(errs.DirInUse, nil, "another program runs a mysqld in %s", s.cfg.Dir)
+	}
+	s.mu.lock = lock
+	return err
+}
+
+func (s *Server) unlockDir() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.lock != nil {
+		s.mu.lock.Unlock()
+		s.mu.lock = nil
+	}
 }
 
 func (s *Server) start(ctx context.Context) error {
@@ -241,6 +274,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
+	defer s.unlockDir()
 	if err := p.Stop(ctx, timeouts.MySQLStop); err != nil {
 		return fmt.Errorf("stop mysqld on port %d: %w", s.cfg.Port, err)
 	}
@@ -251,6 +285,7 @@ func (s *Server) Stop(ctx context.Context) error {
 func (s *Server) Kill() {
 	if p := s.process(); p != nil {
 		p.Kill()
+		s.unlockDir()
 	}
 }
 

@@ -61,6 +61,9 @@ const (
 	// DeathWindow is how long a supervisor remembers a death: a process that dies again and again within it is beyond help.
 	DeathWindow = time.Minute
 
+	// DeathThroes is how long the kernel may take to end killed processes and free their ports.
+	DeathThroes = 3 * time.Second
+
 	// Shutdown is how long a daemon may take to end after it was asked; then its supervisor kills it.
 	Shutdown = 10 * time.Second
 )
