@@ -9,6 +9,7 @@ import (
 	"braid/internal/base/errs"
 	"braid/internal/binlog"
 	"braid/internal/filter"
+	"braid/internal/gtid"
 	"braid/internal/rowimage"
 	"braid/internal/schema"
 )
@@ -38,18 +39,30 @@ type compiled struct {
 type catalog struct {
 	db    string
 	rules filter.Rules
-	// load reads a table's definition from the source.
-	load   func(ctx context.Context, db, table string) (*schema.Table, error)
+	definitions
+	// received is what has passed on the stream, the transaction that is being decoded included. A DDL passes before the server shows
+	// the new definition; only when its GTID is executed may the definition be read.
+	received func() gtid.Set
+
+	collations map[uint64]collation // read when needed
+
 	tables map[string]*table
 	ids    map[string]uint32
 	maps   map[*binlog.TableMap]*compiled
 }
 
+// definitions are what a catalog reads from the source.
+type definitions interface {
+	// load reads a table's definition once the GTIDs are executed.
+	load(ctx context.Context, after gtid.Set, db, table string) (*schema.Table, error)
+	loadCollations(ctx context.Context) (map[uint64]collation, error)
+}
+
 // maxMaps bounds the cache of compiled table maps. The server makes new ids with every DDL and when it reopens a table.
 const maxMaps = 1024
 
-func newCatalog(db string, rules filter.Rules, load func(ctx context.Context, db, table string) (*schema.Table, error)) *catalog {
-	return &catalog{db: db, rules: rules, load: load, tables: map[string]*table{}, ids: map[string]uint32{}, maps: map[*binlog.TableMap]*compiled{}}
+func newCatalog(db string, rules filter.Rules, source definitions) *catalog {
+	return &catalog{db: db, rules: rules, definitions: source, tables: map[string]*table{}, ids: map[string]uint32{}, maps: map[*binlog.TableMap]*compiled{}}
 }
 
 // follows says which row events are needed.
@@ -62,10 +75,15 @@ func (c *catalog) table(ctx context.Context, name string) (*table, error) {
 	if t := c.tables[name]; t != nil {
 		return t, nil
 	}
-	def, err := c.load(ctx, c.db, name)
+	def, err := c.load(ctx, c.received(), c.db, name)
 	if err != nil {
 		return nil, err
 	}
+	return c.define(name, def)
+}
+
+// define makes a definition the one in force.
+func (c *catalog) define(name string, def *schema.Table) (*table, error) {
 	plan, err := c.rules.Plan(def)
 	if err != nil {
 		return nil, err
@@ -117,7 +135,7 @@ func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*compiled, 
 		return nil, err
 	}
 	if tm.DB == sidecar {
-		def, err := c.load(ctx, tm.DB, tm.Table)
+		def, err := c.load(ctx, c.received(), tm.DB, tm.Table)
 		if err != nil {
 			return nil, err
 		}
@@ -129,11 +147,28 @@ func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*compiled, 
 		return nil, err
 	}
 	decoder, err := parsed.Decoder(t.def)
-	if err != nil {
-		return nil, errs.New(errs.StreamFailed, err, "the binlog has rows of another definition of the table").With(
-			"The table was changed while the stream was not running, and the stream came to changes from before. Copy the table again.")
+	if err == nil {
+		return &compiled{decoder: decoder, table: t, gtidColumn: -1}, nil
 	}
-	return &compiled{decoder: decoder, table: t, gtidColumn: -1}, nil
+	if !parsed.Named {
+		return nil, errs.New(errs.StreamFailed, err, "the binlog has rows of an earlier definition of the table").With(
+			"The table was changed while the stream was not running. Copy the table again.",
+			"To prevent it: SET PERSIST binlog_row_metadata='FULL'; the binlog then tells the definition itself.")
+	}
+	return c.compileHistoric(ctx, parsed, t)
+}
+
+func (c *catalog) compileHistoric(ctx context.Context, m *rowimage.TableMap, now *table) (*compiled, error) {
+	def, err := c.historic(ctx, m, now.def)
+	if err != nil {
+		return nil, err
+	}
+	t, err := c.define(now.def.Name, def)
+	if err != nil {
+		return nil, err
+	}
+	decoder, err := m.Decoder(def)
+	return &compiled{decoder: decoder, table: t, gtidColumn: -1}, err
 }
 
 // changed forgets the definitions of what a DDL touched, and returns the followed tables among them.

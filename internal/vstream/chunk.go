@@ -88,12 +88,17 @@ func (r *chunkReader) close() {
 }
 
 func (r *chunkReader) waitExecuted(ctx context.Context, set gtid.Set) error {
-	if set.Empty() {
-		return nil
-	}
 	conn, err := r.session(ctx)
 	if err != nil {
 		return err
+	}
+	return waitExecuted(ctx, conn, set)
+}
+
+// waitExecuted returns when the server has executed the set.
+func waitExecuted(ctx context.Context, conn *sqlconn.Conn, set gtid.Set) error {
+	if set.Empty() {
+		return nil
 	}
 	const timedOut = "1"
 	sql := "SELECT WAIT_FOR_EXECUTED_GTID_SET(" + sqlconn.Quote(set.String()) + ", 10)"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
 
 	"braid/internal/base/errs"
 	"braid/internal/binlog"
@@ -36,7 +37,7 @@ func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	catalog := newCatalog(l.cfg.DBName, start.Rules, l.loadTable)
+	catalog := newCatalog(l.cfg.DBName, start.Rules, l)
 	reader, err := binlog.Open(ctx, binlog.Config{DB: l.cfg.DB, Position: position, Follow: catalog.follows})
 	if err != nil {
 		return nil, err
@@ -71,13 +72,16 @@ func (l *Local) prepare(ctx context.Context, start Start) (gtid.Set, error) {
 	return position, nil
 }
 
-// loadTable reads a definition. Definitions are read when a table first passes and after a DDL, so the connection is not kept.
-func (l *Local) loadTable(ctx context.Context, db, table string) (*schema.Table, error) {
+// load reads a definition. Definitions are read when a table first passes and after a DDL, so the connection is not kept.
+func (l *Local) load(ctx context.Context, after gtid.Set, db, table string) (*schema.Table, error) {
 	conn, err := sqlconn.Dial(ctx, l.cfg.DB)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
+	if err := waitExecuted(ctx, conn, after); err != nil {
+		return nil, err
+	}
 	tables, err := schema.Load(ctx, conn, db, []string{table})
 	if err != nil {
 		return nil, err
@@ -86,4 +90,31 @@ func (l *Local) loadTable(ctx context.Context, db, table string) (*schema.Table,
 		return nil, fmt.Errorf("definition of %s.%s: %d tables have this name", db, table, len(tables))
 	}
 	return tables[0], nil
+}
+
+// loadCollations reads the numbers by which the binlog names collations.
+func (l *Local) loadCollations(ctx context.Context) (map[uint64]collation, error) {
+	conn, err := sqlconn.Dial(ctx, l.cfg.DB)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	res, err := conn.Query(ctx, "SELECT c.ID, c.COLLATION_NAME, c.CHARACTER_SET_NAME, s.MAXLEN FROM information_schema.COLLATIONS c "+
+		"JOIN information_schema.CHARACTER_SETS s ON s.CHARACTER_SET_NAME = c.CHARACTER_SET_NAME")
+	if err != nil {
+		return nil, fmt.Errorf("read collations: %w", err)
+	}
+	all := make(map[uint64]collation, len(res.Rows))
+	for _, row := range res.Rows {
+		id, err := strconv.ParseUint(string(row[0]), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("collation %s: %w", row[1], err)
+		}
+		maxLen, err := strconv.ParseInt(string(row[3]), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("collation %s: %w", row[1], err)
+		}
+		all[id] = collation{name: string(row[1]), charset: string(row[2]), maxLen: maxLen}
+	}
+	return all, nil
 }

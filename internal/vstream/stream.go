@@ -44,6 +44,7 @@ type stream struct {
 	size     int
 	err      error
 	position gtid.Set           // of everything passed
+	current  string             // GTID of the transaction that is being decoded
 	at       binlog.Coordinates // likewise
 	inside   bool               // of a transaction: the next event is a fragment of it
 	begun    bool               // items of that transaction were emitted
@@ -76,6 +77,7 @@ func newStream(ctx context.Context, reader binlog.Reader, catalog *catalog, chun
 		commands: make(chan *command, 1), results: make(chan result, 1),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	catalog.received = s.received
 	s.transform = transform{catalog: catalog, windows: s.windows, emit: s.emit}
 	s.heartbeat(false)
 	return s
@@ -146,6 +148,7 @@ func (s *stream) handle(ev binlog.Event) error {
 }
 
 func (s *stream) transaction(ev *binlog.Transaction) error {
+	s.current = ev.GTID
 	tx := &Transaction{GTID: ev.GTID, Prepared: ev.Prepared, CommitUS: ev.CommitUS, Last: ev.Last}
 	if err := s.transform.rows(s.ctx, tx, ev.Rows); err != nil {
 		return fmt.Errorf("transaction %s: %w", ev.GTID, err)
@@ -162,7 +165,7 @@ func (s *stream) transaction(ev *binlog.Transaction) error {
 	if !tx.Last {
 		return nil
 	}
-	s.begun, s.depends = false, nil
+	s.begun, s.depends, s.current = false, nil, ""
 	s.at, s.commitUS = ev.End, ev.CommitUS
 	if ev.Prepared != "" {
 		s.pass() // so that a heartbeat tells it even to a target that adds only GTIDs
@@ -171,6 +174,15 @@ func (s *stream) transaction(ev *binlog.Transaction) error {
 		}
 	}
 	return s.position.Add(ev.GTID)
+}
+
+// received is the position with the transaction that is being decoded.
+func (s *stream) received() gtid.Set {
+	set := s.position
+	if id, err := gtid.ParseGTID(s.current); err == nil {
+		set.AddGTID(id)
+	}
+	return set
 }
 
 // pass notes a transaction that the stream does not carry.

@@ -27,6 +27,7 @@ type target struct {
 	ops      []Op
 
 	fragmented int // transactions that came in parts
+	ddlBefore  int // the last chunk
 }
 
 type targetTable struct {
@@ -124,7 +125,7 @@ func (g *target) chunk(c *Chunk) {
 	tt := g.tables[c.TableID]
 	require.NotNil(g.t, tt, "table %d was not described", c.TableID)
 	g.reach(c.Position)
-	g.chunks = append(g.chunks, c)
+	g.chunks, g.ddlBefore = append(g.chunks, c), len(g.ddl)
 	for _, row := range c.Rows {
 		tt.rows[keyString(row.Key(tt.key))] = row
 	}
