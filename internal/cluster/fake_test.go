@@ -132,7 +132,7 @@ var testSpec = Spec{Shards: []string{"commerce/0", "customer/0"}}
 func testDir(t *testing.T) (string, Spec) {
 	t.Helper()
 	spec := testSpec
-	for base := 31000 + os.Getpid()%50*100; ; base += 50 {
+	for base := 10000 + os.Getpid()%80*50; ; base += 50 { // below the ports that the kernel gives to clients
 		ports := make([]usePort, 40)
 		for i := range ports {
 			ports[i].port = base + i

@@ -38,13 +38,17 @@ func Remove(dataDir string) error {
 			return fmt.Errorf("remove the cluster in %s: %w", plan.dataDir, err)
 		}
 	}
+	// The plan goes last, so that a removal that was interrupted can be repeated.
+	if err := os.Remove(filepath.Join(plan.dataDir, planFile)); err != nil {
+		return fmt.Errorf("remove the cluster in %s: %w", plan.dataDir, err)
+	}
 	return nil
 }
 
-// ours says whether the supervisor made an entry of a data directory. The lock stays: somebody may be waiting for it.
+// ours says whether the supervisor made an entry of a data directory, besides the plan. The lock stays: somebody may be waiting for it.
 func ours(name string) bool {
 	switch name {
-	case planFile, planFile + ".new", "run", "logs", "etcd":
+	case planFile + ".new", "run", "logs", "etcd":
 		return true
 	}
 	return strings.HasPrefix(name, "mysql-")

@@ -290,6 +290,20 @@ func TestDownDoesNotSignalAStranger(t *testing.T) {
 	require.NoError(t, syscall.Kill(stranger.Process.Pid, 0))
 }
 
+func TestRemove(t *testing.T) {
+	w := newWorld(t, nil)
+	require.NoError(t, w.Start(t.Context()))
+	require.ErrorIs(t, Remove(w.dir), errs.DirInUse)
+	require.NoError(t, w.Stop())
+	mine := filepath.Join(w.dir, "notes.txt")
+	require.NoError(t, os.WriteFile(mine, []byte("mine"), 0o600))
+	require.NoError(t, Remove(w.dir))
+	left, err := os.ReadDir(w.dir)
+	require.NoError(t, err)
+	require.Len(t, left, 2, "the lock, and what is not the cluster's: %v", left)
+	require.NoError(t, Remove(w.dir))
+}
+
 func TestDeafProcessIsKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for timeouts.Shutdown")

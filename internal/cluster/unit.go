@@ -68,7 +68,7 @@ func (d *daemon) Start(ctx context.Context) error {
 
 // waitReady asks until the process is ready, at short intervals.
 func (d *daemon) waitReady(ctx context.Context, proc *process.Process, logFrom int64) error {
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := d.ready(ctx, d.child)

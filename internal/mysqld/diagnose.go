@@ -15,6 +15,9 @@ import (
 // portFree finds a taken port before the server spends a second to find it.
 func portFree(port int) error {
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("port %d: %w", port, err)
+	}
 	if err != nil {
 		return errs.New(errs.PortTaken, err, "port %d is taken", port)
 	}

@@ -7,9 +7,11 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 )
 
-// Run runs a child to its end and returns what it printed (Spec.Log is not used). When ctx ends, the child is killed.
+// Run runs a child to its end and returns what it printed (Spec.Log is not used). When ctx ends, the child is killed, with
+// its own children.
 func Run(ctx context.Context, spec Spec) ([]byte, error) {
 	var out buffer
 	p, err := start(spec, func(cmd *exec.Cmd) error {
@@ -22,6 +24,7 @@ func Run(ctx context.Context, spec Spec) ([]byte, error) {
 	select {
 	case <-p.Done():
 	case <-ctx.Done():
+		_ = syscall.Kill(-p.Pid(), syscall.SIGKILL) // its own children too: they are in its process group
 		p.Kill()
 		return out.Bytes(), fmt.Errorf("%s: %w", spec.Argv[0], context.Cause(ctx))
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
 	"braid/internal/mysqld"
 	"braid/internal/process"
 	"braid/internal/sqlconn"
@@ -59,8 +60,10 @@ func Shared(t testing.TB) (server *mysqld.Server, db string) {
 	db = fmt.Sprintf("t%d_%s", databases.Add(1), clean(t.Name()))
 	Exec(t, server, "CREATE DATABASE "+sqlconn.QuoteIdent(db))
 	t.Cleanup(func() {
-		// t.Context is over by now.
-		if err := run(context.Background(), server.Root(), "DROP DATABASE IF EXISTS "+sqlconn.QuoteIdent(db)); err != nil && server.Running() {
+		// t.Context is over by now. A session that the test left behind may hold a lock on a table for ever.
+		ctx, cancel := context.WithTimeout(context.Background(), timeouts.MySQLStop)
+		defer cancel()
+		if err := run(ctx, server.Root(), "DROP DATABASE IF EXISTS "+sqlconn.QuoteIdent(db)); err != nil && server.Running() {
 			t.Errorf("drop the test's database: %v", err)
 		}
 	})
