@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"braid/internal/keyrange"
 	"braid/internal/schema"
@@ -79,7 +80,19 @@ func (r *Rule) matches(table string) bool {
 	return err == nil && re.MatchString(table)
 }
 
-func wholeName(expr string) (*regexp.Regexp, error) { return regexp.Compile("^(?:" + expr + ")$") }
+// compiled keeps the expressions: a stream matches a table's name at each of its table maps.
+var compiled sync.Map // string to *regexp.Regexp
+
+func wholeName(expr string) (*regexp.Regexp, error) {
+	if re, ok := compiled.Load(expr); ok {
+		return re.(*regexp.Regexp), nil
+	}
+	re, err := regexp.Compile("^(?:" + expr + ")$")
+	if err == nil {
+		compiled.Store(expr, re)
+	}
+	return re, err
+}
 
 // sharding is what a rule says about rows; a nil vindex keeps all.
 type sharding struct {

@@ -68,8 +68,8 @@ func padBinary(text []byte, n int) []byte {
 const hexLimit = 64
 
 // AppendLiteral appends an SQL literal that stores exactly the cell into the column, in a session with the settings of DESIGN 6
-// (in particular no NO_BACKSLASH_ESCAPES). The literal also compares as the column does, except for JSON, which only compares
-// with a JSON value: CAST(literal AS JSON).
+// (in particular no NO_BACKSLASH_ESCAPES). The literal also compares as the column does, by its collation, except for JSON,
+// which only compares with a JSON value (CAST(literal AS JSON)), and for the 64th member of a SET.
 //
 // One thing has no text form: a DECIMAL or a temporal value inside a JSON document is stored as a DOUBLE or as a string.
 func AppendLiteral(dst []byte, col schema.Column, cell []byte) []byte {
