@@ -28,7 +28,7 @@ type app struct {
 
 // Main runs one command line and returns the exit code.
 func Main(version string, args []string, in io.Reader, out, errw io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	a := &app{version: version, in: in, out: out, err: errw}
 	root := a.root()

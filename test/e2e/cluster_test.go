@@ -213,7 +213,7 @@ func processesOf(dir string) []string {
 // freePorts finds a base below which nothing listens for the ports of a small cluster.
 func freePorts(t *testing.T) int {
 	t.Helper()
-	for base := 21000; base < 60000; base += 200 {
+	for base := 21000; base < 32000; base += 200 {
 		if portsFree(base, 200) {
 			return base
 		}
