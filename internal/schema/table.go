@@ -36,12 +36,14 @@ type Table struct {
 	// Indexes are all indexes, the primary key and those on expressions or prefixes included.
 	Indexes []Index `json:"indexes,omitempty"`
 	// ForeignKeys are those of this table, as child, ordered by name.
-	ForeignKeys     []ForeignKey `json:"foreign_keys,omitempty"`
-	Engine          string       `json:"engine,omitempty"`
-	Charset         string       `json:"charset,omitempty"`
-	Collation       string       `json:"collation,omitempty"`
-	Rows            int64        `json:"rows,omitempty"` // the server's estimate
-	CreateStatement string       `json:"create_statement,omitempty"`
+	ForeignKeys []ForeignKey `json:"foreign_keys,omitempty"`
+	Engine      string       `json:"engine,omitempty"`
+	Charset     string       `json:"charset,omitempty"`
+	Collation   string       `json:"collation,omitempty"`
+	Rows        int64        `json:"rows,omitempty"` // the server's estimate
+	// CreateStatement is SHOW CREATE TABLE. It makes the same table only under NAMES utf8mb4: under NAMES binary its literals, members
+	// of ENUMs among them, would be taken for bytes in the column's character set.
+	CreateStatement string `json:"create_statement,omitempty"`
 }
 
 // Index is one index of a table.
