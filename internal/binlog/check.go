@@ -10,12 +10,24 @@ import (
 	"braid/internal/sqlconn"
 )
 
-// Precondition is something that a source lacks.
+// Status is what was found about a precondition.
+type Status string
+
+// The states of a precondition.
+const (
+	OK      Status = "ok"
+	Missing Status = "missing" // no stream starts without it
+	Advised Status = "advised" // streams run without it; Why says what is lost
+)
+
+// Precondition is something that streams need of a source.
 type Precondition struct {
-	Name   string // "gtid_mode"
-	Have   string
-	Want   string
-	Remedy string // the statement that mends it, or what to do where no statement can
+	Name   string `json:"name"` // "gtid_mode"
+	Status Status `json:"status"`
+	Have   string `json:"have"`
+	Want   string `json:"want"`
+	Why    string `json:"why,omitempty"`
+	Remedy string `json:"remedy,omitempty"` // the statement that mends it, or what to do where no statement can; empty if it is ok
 }
 
 func (p Precondition) String() string {
@@ -36,11 +48,47 @@ func Preconditions(addr string, missing []Precondition) error {
 
 // Check reads what streams need of a source and returns what is missing.
 func Check(ctx context.Context, conn *sqlconn.Conn) ([]Precondition, error) {
-	if missing := checkVersion(conn.ServerVersion()); missing != nil {
-		return missing, nil // nothing else can be asked of it
+	all, err := Survey(ctx, conn)
+	var missing []Precondition
+	for _, p := range all {
+		if p.Status == Missing {
+			missing = append(missing, p)
+		}
 	}
-	res, err := conn.Query(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'gtid_mode', 'enforce_gtid_consistency', "+
-		"'binlog_format', 'binlog_row_image', 'binlog_row_value_options', 'server_id', 'log_replica_updates')")
+	return missing, err
+}
+
+// Survey reads every precondition of a source, those that hold included. Of a server that cannot be a source it returns the version alone. The
+// connection may be a plain one: servers that are not MySQL refuse the settings of the others.
+func Survey(ctx context.Context, conn *sqlconn.Conn) ([]Precondition, error) {
+	version := checkVersion(conn.ServerVersion())
+	all := []Precondition{version}
+	if version.Status != OK {
+		return all, nil // nothing else can be asked of it
+	}
+	vars, err := readVariables(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, checkVariables(vars)...)
+	grants, err := checkGrants(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, grants...)
+	if vars["log_bin"] != "ON" || grants[1].Status != OK {
+		return all, nil // the log's filters cannot be read
+	}
+	filters, err := checkFilters(ctx, conn)
+	return append(all, filters...), err
+}
+
+func readVariables(ctx context.Context, conn *sqlconn.Conn) (map[string]string, error) {
+	names := []string{"server_id", "binlog_expire_logs_seconds", "binlog_expire_logs_auto_purge"}
+	for _, s := range settings {
+		names = append(names, s.name)
+	}
+	res, err := conn.Query(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('"+strings.Join(names, "', '")+"')")
 	if err != nil {
 		return nil, fmt.Errorf("read the source's settings: %w", err)
 	}
@@ -48,54 +96,85 @@ func Check(ctx context.Context, conn *sqlconn.Conn) ([]Precondition, error) {
 	for _, row := range res.Rows {
 		vars[string(row[0])] = string(row[1])
 	}
-	missing := checkVariables(vars)
-	grants, err := checkGrants(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	missing = append(missing, grants...)
-	if vars["log_bin"] == "ON" && len(grants) == 0 {
-		filters, err := checkFilters(ctx, conn)
-		if err != nil {
-			return nil, err
-		}
-		missing = append(missing, filters...)
-	}
-	return missing, nil
+	return vars, nil
 }
 
-func checkVersion(version string) []Precondition {
+func checkVersion(version string) Precondition {
+	p := Precondition{Name: "version", Status: OK, Have: version, Want: "MySQL 8.0 or later"}
 	major, _ := strconv.Atoi(version[:max(strings.IndexByte(version, '.'), 0)])
-	if strings.Contains(strings.ToLower(version), "mariadb") || major < 8 {
-		return []Precondition{{Name: "version", Have: version, Want: "MySQL 8.0 or later", Remedy: "read from a MySQL 8.0 server or later"}}
+	switch {
+	case strings.Contains(strings.ToLower(version), "mariadb"):
+		p.Status, p.Why = Missing, "MariaDB's binlog and GTIDs are of another kind"
+		p.Remedy = "read from a MySQL server: MariaDB cannot be a source"
+	case major < 8:
+		p.Status, p.Why = Missing, "older binlogs lack what exact reading needs"
+		p.Remedy = "upgrade the server, or read from a replica of it that runs MySQL 8.0 or later"
 	}
-	return nil
+	return p
 }
 
 // The steps of gtid_mode can be taken on a running server, one after the other.
 const gtidRemedy = "SET PERSIST enforce_gtid_consistency=ON; SET PERSIST gtid_mode=OFF_PERMISSIVE; SET PERSIST gtid_mode=ON_PERMISSIVE; " +
 	"wait until SHOW STATUS LIKE 'Ongoing_anonymous_transaction_count' is 0; SET PERSIST gtid_mode=ON;"
 
+// setting is a variable that must have one value. A server that lacks the variable behaves as wanted.
+type setting struct {
+	name, value string
+	status      Status // when it has another value
+	remedy, why string
+}
+
+var settings = []setting{
+	{"log_bin", "ON", Missing, "start the server with --log-bin (and without --skip-log-bin)", "without a binlog there are no changes to read"},
+	{"gtid_mode", "ON", Missing, gtidRemedy, "positions are GTID sets"},
+	{"enforce_gtid_consistency", "ON", Missing, "SET PERSIST enforce_gtid_consistency=ON;", "gtid_mode=ON needs it"},
+	{"binlog_format", "ROW", Missing, "SET PERSIST binlog_format='ROW'; sessions that are open keep their format until they reconnect",
+		"a statement may do something else elsewhere"},
+	{"binlog_row_image", "FULL", Missing, "SET PERSIST binlog_row_image='FULL'; sessions that are open keep their setting until they reconnect",
+		"rows are filtered, moved and compared by any of their columns"},
+	{"binlog_row_value_options", "", Missing, "SET PERSIST binlog_row_value_options=''; sessions that are open keep their setting until they reconnect",
+		"differences of JSON documents are not full images"},
+	{"log_bin_use_v1_row_events", "OFF", Missing, "SET PERSIST log_bin_use_v1_row_events=OFF;", "row events of version 1 are not read"},
+	{"log_replica_updates", "ON", Missing, "start the server with --log-replica-updates", "a replica does not log what it applies without it"},
+	{"binlog_row_metadata", "FULL", Advised, "SET PERSIST binlog_row_metadata='FULL';",
+		"column names and keys in the log: changes from before a DDL, and log files alone, can be read by name"},
+}
+
 func checkVariables(vars map[string]string) []Precondition {
-	var missing []Precondition
-	for _, want := range []struct{ name, value, remedy string }{
-		{"log_bin", "ON", "start the server with --log-bin (and without --skip-log-bin)"},
-		{"gtid_mode", "ON", gtidRemedy},
-		{"enforce_gtid_consistency", "ON", "SET PERSIST enforce_gtid_consistency=ON;"},
-		{"binlog_format", "ROW", "SET PERSIST binlog_format='ROW'; sessions that are open keep their format until they reconnect"},
-		{"binlog_row_image", "FULL", "SET PERSIST binlog_row_image='FULL'; sessions that are open keep their setting until they reconnect"},
-		{"binlog_row_value_options", "", "SET PERSIST binlog_row_value_options=''; sessions that are open keep their setting until they reconnect"},
-		{"log_replica_updates", "ON", "start the server with --log-replica-updates"},
-	} {
-		have, known := vars[want.name]
-		if known && !strings.EqualFold(have, want.value) {
-			missing = append(missing, Precondition{Name: want.name, Have: have, Want: orEmpty(want.value), Remedy: want.remedy})
+	var all []Precondition
+	for _, s := range settings {
+		have, known := vars[s.name]
+		if !known {
+			continue
 		}
+		p := Precondition{Name: s.name, Status: OK, Have: have, Want: orEmpty(s.value), Why: s.why}
+		if !strings.EqualFold(have, s.value) {
+			p.Status, p.Remedy = s.status, s.remedy
+		}
+		all = append(all, p)
 	}
-	if vars["server_id"] == "0" {
-		missing = append(missing, Precondition{Name: "server_id", Have: "0", Want: "a number of its own", Remedy: "SET PERSIST server_id=<number>;"})
+	return append(all, checkServerID(vars["server_id"]), checkExpiry(vars))
+}
+
+func checkServerID(id string) Precondition {
+	p := Precondition{Name: "server_id", Status: OK, Have: id, Want: "a number of its own", Why: "with 0 the server refuses to send its binlog"}
+	if id == "0" {
+		p.Status, p.Remedy = Missing, "SET PERSIST server_id=<number>;"
 	}
-	return missing
+	return p
+}
+
+// minExpiry is how long a source should keep its log: a stream that is stopped on a Friday evening goes on on Monday.
+const minExpiry = 3 * 24 * 3600
+
+func checkExpiry(vars map[string]string) Precondition {
+	p := Precondition{Name: "binlog_expire_logs_seconds", Status: OK, Have: vars["binlog_expire_logs_seconds"],
+		Want: fmt.Sprintf("%d or more, or 0", minExpiry), Why: "a stream that is stopped for longer cannot go on"}
+	seconds, err := strconv.ParseInt(p.Have, 10, 64)
+	if err == nil && seconds > 0 && seconds < minExpiry && vars["binlog_expire_logs_auto_purge"] != "OFF" {
+		p.Status, p.Remedy = Advised, fmt.Sprintf("SET PERSIST binlog_expire_logs_seconds=%d;", minExpiry)
+	}
+	return p
 }
 
 // checkGrants asks what the account may do everywhere. Privileges on the tables themselves show when the tables are read.
@@ -112,10 +191,10 @@ func checkGrants(ctx context.Context, conn *sqlconn.Conn) ([]Precondition, error
 	for _, row := range res.Rows {
 		lines = append(lines, string(row[0]))
 	}
-	return grantsMissing(string(user.Rows[0][0]), lines), nil
+	return checkPrivileges(string(user.Rows[0][0]), lines), nil
 }
 
-func grantsMissing(account string, lines []string) []Precondition {
+func checkPrivileges(account string, lines []string) []Precondition {
 	have := map[string]bool{}
 	for _, line := range lines {
 		privileges, _, global := strings.Cut(strings.TrimPrefix(line, "GRANT "), " ON *.* TO ")
@@ -126,14 +205,18 @@ func grantsMissing(account string, lines []string) []Precondition {
 			have[strings.ToUpper(strings.TrimSpace(p))] = true
 		}
 	}
-	var missing []Precondition
-	for _, want := range []string{"REPLICATION SLAVE", "REPLICATION CLIENT"} {
-		if !have[want] && !have["ALL PRIVILEGES"] {
-			missing = append(missing, Precondition{Name: "privilege", Have: "missing", Want: want,
-				Remedy: fmt.Sprintf("GRANT %s ON *.* TO %s;", want, quoteAccount(account))})
+	var all []Precondition
+	for _, want := range [...]struct{ name, why string }{
+		{"REPLICATION SLAVE", "to receive the binlog"}, {"REPLICATION CLIENT", "to ask where it ends"},
+	} {
+		p := Precondition{Name: "privilege", Status: OK, Have: want.name, Want: want.name, Why: want.why}
+		if !have[want.name] && !have["ALL PRIVILEGES"] {
+			p.Status, p.Have = Missing, "missing"
+			p.Remedy = fmt.Sprintf("GRANT %s ON *.* TO %s;", want.name, quoteAccount(account))
 		}
+		all = append(all, p)
 	}
-	return missing
+	return all
 }
 
 // checkFilters looks for --binlog-do-db and --binlog-ignore-db: what they drop never comes to a stream.
@@ -142,42 +225,15 @@ func checkFilters(ctx context.Context, conn *sqlconn.Conn) ([]Precondition, erro
 	if err != nil {
 		return nil, err
 	}
-	var missing []Precondition
-	for i, option := range map[int]string{2: "binlog-do-db", 3: "binlog-ignore-db"} {
-		if len(res) > i && len(res[i]) > 0 {
-			missing = append(missing, Precondition{Name: option, Have: string(res[i]), Want: "no filter", Remedy: "start the server without --" + option})
+	var all []Precondition
+	for i, option := range []string{"binlog-do-db", "binlog-ignore-db"} {
+		p := Precondition{Name: option, Status: OK, Want: "no filter", Why: "what it drops never comes to a stream"}
+		if len(res) > i+2 && len(res[i+2]) > 0 {
+			p.Status, p.Have, p.Remedy = Missing, string(res[i+2]), "start the server without --"+option
 		}
+		all = append(all, p)
 	}
-	return missing, nil
-}
-
-// End reads where the log ends: everything that any session has seen was written before this point.
-func End(ctx context.Context, conn *sqlconn.Conn) (Coordinates, error) {
-	row, err := logStatus(ctx, conn)
-	if err != nil {
-		return Coordinates{}, err
-	}
-	pos, err := strconv.ParseUint(string(row[1]), 10, 64)
-	if err != nil {
-		return Coordinates{}, fmt.Errorf("end of the binlog: %w", err)
-	}
-	return Coordinates{File: string(row[0]), Pos: pos}, nil
-}
-
-// logStatus is the row of SHOW BINARY LOG STATUS, which was SHOW MASTER STATUS before 8.2.
-func logStatus(ctx context.Context, conn *sqlconn.Conn) ([][]byte, error) {
-	const errParse = 1064
-	res, err := conn.Query(ctx, "SHOW BINARY LOG STATUS")
-	if sqlconn.ErrCode(err) == errParse {
-		res, err = conn.Query(ctx, "SHOW MASTER STATUS")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("end of the binlog: %w", err)
-	}
-	if len(res.Rows) == 0 || len(res.Rows[0]) < 2 {
-		return nil, fmt.Errorf("end of the binlog: the server writes none")
-	}
-	return res.Rows[0], nil
+	return all, nil
 }
 
 func quoteAccount(account string) string {

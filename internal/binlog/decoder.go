@@ -2,6 +2,7 @@ package binlog
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ const (
 // decoder cuts events into transactions. It is driven by decode and keeps what it yields in out.
 type decoder struct {
 	follow  func(db, table string) bool
+	lenient bool // see Config
 	coords  Coordinates
 	tables  map[uint64]*mapped
 	trx     *transaction // open, or nil
@@ -40,12 +42,14 @@ type mapped struct {
 
 // transaction is a group of events under one GTID, as far as it was read.
 type transaction struct {
+	Stamp
 	gtid     string
 	prepared string
 	commitUS int64
 	begun    bool   // BEGIN or XA START was seen; otherwise the next statement is the whole group
 	xid      string // of an XA transaction
 	rows     []Rows
+	texts    []Statement
 	bytes    int
 	any      bool // some rows of followed tables were seen
 	cut      bool // fragments were yielded
@@ -99,6 +103,9 @@ func (d *decoder) dispatch(ev rawEvent) error {
 	case replication.GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT:
 		return d.gtid(ev)
 	case replication.ANONYMOUS_GTID_EVENT:
+		if d.lenient {
+			return d.gtid(ev)
+		}
 		return d.refuse("ANONYMOUS_GTID", "the transaction has no GTID", "set gtid_mode=ON on the source and start a new copy")
 	case replication.TABLE_MAP_EVENT:
 		return d.tableMap(ev.body)
@@ -133,6 +140,12 @@ func (d *decoder) other(ev rawEvent) error {
 	case replication.INCIDENT_EVENT:
 		return d.refuse("INCIDENT", fmt.Sprintf("the source lost events: %s", incidentText(ev.body)), "copy the tables again")
 	case replication.BEGIN_LOAD_QUERY_EVENT, replication.APPEND_BLOCK_EVENT, replication.EXECUTE_LOAD_QUERY_EVENT, replication.DELETE_FILE_EVENT:
+		if d.lenient && d.trx != nil {
+			if t == replication.EXECUTE_LOAD_QUERY_EVENT {
+				d.trx.texts = append(d.trx.texts, Statement{SQL: "LOAD DATA"})
+			}
+			return nil
+		}
 		return d.refuse(t.String(), "LOAD DATA was logged as a statement", remedyRowFormat)
 	case replication.WRITE_ROWS_EVENTv0, replication.WRITE_ROWS_EVENTv1, replication.UPDATE_ROWS_EVENTv0, replication.UPDATE_ROWS_EVENTv1,
 		replication.DELETE_ROWS_EVENTv0, replication.DELETE_ROWS_EVENTv1:
@@ -179,7 +192,10 @@ func (d *decoder) gtid(ev rawEvent) error {
 	if err != nil || len(e.SID) != 16 {
 		return fmt.Errorf("binlog at %s: malformed GTID event: %w", d.coords, err)
 	}
-	id := gtid.GTID{Source: gtid.Source{UUID: gtid.UUID(e.SID), Tag: e.Tag.String()}, Number: e.GNO}
+	name := ""
+	if ev.header.EventType != replication.ANONYMOUS_GTID_EVENT {
+		name = gtid.GTID{Source: gtid.Source{UUID: gtid.UUID(e.SID), Tag: e.Tag.String()}, Number: e.GNO}.String()
+	}
 	us := e.OriginalCommitTimestamp
 	if us == 0 {
 		us = e.ImmediateCommitTimestamp
@@ -187,7 +203,10 @@ func (d *decoder) gtid(ev rawEvent) error {
 	if us == 0 {
 		us = uint64(ev.header.Timestamp) * 1e6
 	}
-	d.trx = &transaction{gtid: id.String(), commitUS: int64(us)}
+	d.trx = &transaction{gtid: name, commitUS: int64(us), Stamp: Stamp{
+		LastCommitted: e.LastCommitted, Sequence: e.SequenceNumber, Length: e.TransactionLength, Server: ev.header.ServerID,
+		LoggedUS: int64(cmp.Or(e.ImmediateCommitTimestamp, us)),
+	}}
 	return nil
 }
 
@@ -239,7 +258,7 @@ func (d *decoder) rows(kind RowsKind, body []byte) error {
 		return d.boundHeld(t)
 	}
 	if t.bytes >= maxFragment {
-		d.yield(&Transaction{GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, End: d.coords})
+		d.yield(&Transaction{Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, End: d.coords})
 		t.rows, t.bytes, t.cut = nil, 0, true
 	}
 	return nil
@@ -251,6 +270,11 @@ func (d *decoder) partialUpdate(body []byte) error {
 		return d.malformed("PARTIAL_UPDATE_ROWS")
 	}
 	if tm := d.tables[tableID(body)]; tm != nil && tm.followed {
+		if d.lenient && d.trx != nil {
+			d.trx.any = true
+			d.trx.rows = append(d.trx.rows, Rows{Table: &tm.TableMap, Kind: Update, Body: body, Partial: true})
+			return nil
+		}
 		return d.refuse("PARTIAL_UPDATE_ROWS", fmt.Sprintf("an update of %s.%s was logged as a difference of JSON documents", tm.DB, tm.Table),
 			"SET PERSIST binlog_row_value_options='' on the source, close the sessions that still have it set, and copy the tables again")
 	}
@@ -269,7 +293,10 @@ func (d *decoder) commit(event string) error {
 }
 
 func (d *decoder) finish(t *transaction) {
-	d.yield(&Transaction{GTID: t.gtid, Prepared: t.prepared, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, Last: true, End: d.coords})
+	d.yield(&Transaction{
+		Stamp: t.Stamp, GTID: t.gtid, Prepared: t.prepared, CommitUS: t.commitUS, Rows: t.rows, Statements: t.texts,
+		First: !t.cut, Last: true, End: d.coords,
+	})
 }
 
 func (d *decoder) refuse(event, reason, remedy string) error {

@@ -25,6 +25,10 @@ type Config struct {
 	Position gtid.Set       // the reader goes on after it
 	// Follow says whether row events of a table are wanted. It is called once per table map and must not block.
 	Follow func(db, table string) bool
+	// Lenient is for those who look at a log and do not follow it: what cannot be followed exactly (changes logged as statements,
+	// transactions without GTID, differences of JSON documents, the end of an XA transaction whose begin was not read) is
+	// passed on as far as it is known, instead of refused.
+	Lenient bool
 	// QueueBytes bounds what is read ahead; 0 is 8 MiB.
 	QueueBytes int
 }
@@ -58,6 +62,7 @@ func Open(ctx context.Context, cfg Config) (Reader, error) {
 		return nil, fmt.Errorf("binlog of %s: position %s: %w", cfg.DB.Addr, cfg.Position, err)
 	}
 	d := &dump{queue: newQueue(cmp.Or(cfg.QueueBytes, defaultQueueBytes)), dec: newDecoder(cfg.Follow)}
+	d.dec.lenient = cfg.Lenient
 	sc, err := d.syncerConfig(cfg.DB)
 	if err != nil {
 		return nil, err

@@ -10,13 +10,32 @@ type Event interface{ isEvent() }
 
 // Transaction is a transaction, or a fragment of one, with the row events of followed tables in their order.
 type Transaction struct {
+	Stamp
 	GTID     string
 	Prepared string // of an XA transaction: the GTID of its XA PREPARE, which joins the position together with GTID (B2)
 	CommitUS int64  // commit on the server where it was first executed, microseconds since 1970
 	Rows     []Rows
-	First    bool
-	Last     bool        // complete: the GTIDs count as read
-	End      Coordinates // the end of the log as read so far; with Last, the end of the transaction
+	// Statements are changes that were logged as statements. Only a lenient reader passes them.
+	Statements []Statement
+	First      bool
+	Last       bool        // complete: the GTIDs count as read
+	End        Coordinates // the end of the log as read so far; with Last, the end of the transaction
+}
+
+// Stamp is what the log says about a group of events beside its changes. Fields are 0 where the log does not say.
+type Stamp struct {
+	LastCommitted int64 // the source's logical clock: the group may run beside those behind this sequence number of the same file
+	Sequence      int64
+	LoggedUS      int64  // commit on the server whose log it is, microseconds since 1970
+	Length        uint64 // bytes in the log, all events included; of an XA transaction, of both parts
+	Server        uint32 // server_id of the origin
+	Session       uint32 // connection id of the session there
+}
+
+// Statement is a change that was logged as a statement.
+type Statement struct {
+	DB  string // default database
+	SQL string
 }
 
 // RowsKind is what a row event does.
@@ -46,6 +65,8 @@ type Rows struct {
 	Table *TableMap
 	Kind  RowsKind
 	Body  []byte // the event without common header and checksum; shared, read-only
+	// Partial says that the event has differences of JSON documents. Only a lenient reader passes it.
+	Partial bool
 }
 
 // TableMap binds a table id to a table. The same pointer comes again as long as the server sends the same bytes, so that what a user
@@ -58,6 +79,7 @@ type TableMap struct {
 
 // DDL is a statement that changed tables or databases.
 type DDL struct {
+	Stamp
 	// GTID is empty for CREATE TABLE … SELECT: the Transaction with its rows follows and carries the GTID.
 	GTID     string
 	CommitUS int64

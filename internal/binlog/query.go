@@ -19,7 +19,13 @@ func (d *decoder) query(ev rawEvent) error {
 	if d.trx == nil {
 		return d.refuse("QUERY", fmt.Sprintf("a statement without a GTID: %s", shorten(sql)), "set gtid_mode=ON on the source and start a new copy")
 	}
+	if !d.trx.begun {
+		d.trx.Session = e.SlaveProxyID
+	}
 	if st.kind == stmtDML || st.kind == stmtUnknown {
+		if d.lenient {
+			return d.statement(Statement{DB: db, SQL: sql})
+		}
 		return d.refuse("QUERY", fmt.Sprintf("changes were logged as a statement: %s", shorten(sql)), remedyRowFormat)
 	}
 	if d.trx.begun {
@@ -28,13 +34,22 @@ func (d *decoder) query(ev rawEvent) error {
 	return d.alone(st, sql, db)
 }
 
+// statement keeps a change that was logged as a statement.
+func (d *decoder) statement(s Statement) error {
+	d.trx.texts = append(d.trx.texts, s)
+	if !d.trx.begun {
+		return d.commit("QUERY")
+	}
+	return nil
+}
+
 // inside is a statement of a transaction that has begun.
 func (d *decoder) inside(st statement, sql, db string) error {
 	switch st.kind {
 	case stmtCommit:
 		return d.commit("QUERY")
 	case stmtRollback, stmtRollbackTo:
-		if d.trx.any {
+		if d.trx.any && !d.lenient {
 			return d.refuse("QUERY", fmt.Sprintf("%s of a transaction that also changed tables which cannot roll back", shorten(sql)),
 				"change the tables to InnoDB (ALTER TABLE … ENGINE=InnoDB) and copy them again")
 		}
@@ -44,7 +59,7 @@ func (d *decoder) inside(st statement, sql, db string) error {
 		return nil
 	case stmtDDL:
 		if st.rows {
-			d.yield(&DDL{CommitUS: d.trx.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+			d.yield(&DDL{Stamp: d.trx.Stamp, CommitUS: d.trx.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
 			return nil
 		}
 		return d.refuse("QUERY", fmt.Sprintf("a change of tables inside of a transaction: %s", shorten(sql)), "copy the tables again")
@@ -62,14 +77,14 @@ func (d *decoder) alone(st statement, sql, db string) error {
 		t.begun, t.xid = true, st.xid
 	case st.kind == stmtDDL && st.rows:
 		t.begun = true
-		d.yield(&DDL{CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+		d.yield(&DDL{Stamp: t.Stamp, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
 	case st.kind == stmtXACommit:
 		return d.xaCommit(st.xid)
 	case st.kind == stmtXARollback:
 		d.xaRollback(st.xid)
 	case st.kind == stmtDDL:
 		d.trx = nil
-		d.yield(&DDL{GTID: t.gtid, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+		d.yield(&DDL{Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
 	default:
 		return d.commit("QUERY")
 	}

@@ -28,11 +28,16 @@ func (d *decoder) xaPrepare(body []byte) error {
 // xaCommit applies the held part at the place of its commit. No other transaction in between can depend on it: the source held its locks.
 func (d *decoder) xaCommit(xid string) error {
 	t := d.release(xid)
+	if t == nil && d.lenient {
+		return d.commit("QUERY")
+	}
 	if t == nil {
 		return d.refuse("QUERY", fmt.Sprintf("XA COMMIT %s of a transaction that was prepared before the stream's position", xid), "copy the tables again")
 	}
 	t.prepared, t.gtid = t.gtid, d.trx.gtid
 	t.commitUS = d.trx.commitUS
+	d.trx.Length += t.Length
+	t.Stamp = d.trx.Stamp
 	d.trx = nil
 	d.finish(t)
 	return nil

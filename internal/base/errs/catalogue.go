@@ -202,6 +202,11 @@ var (
 		Cause:  "rows were written on the target by others, or earlier than the workflow, or there is a bug",
 		Remedy: "`braid diff <workflow> --last` lists the rows. Do not switch before they are explained.",
 	})
+	BinlogDamaged = define(Def{
+		Code: "BRAID3009", Name: "BINLOG_DAMAGED", Text: "binlog file is damaged", GRPC: codes.DataLoss,
+		Cause:  "the file was cut off, copied while it was written, or changed on its disk",
+		Remedy: "Copy the file again, or read the log from the server (--dsn). `mysqlbinlog --verify-binlog-checksum` tells whether the server's own file is good.",
+	})
 )
 
 // Workflows.
