@@ -3,6 +3,7 @@ package tablet
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,14 +15,23 @@ import (
 
 // applySchema creates the tables that are missing and checks those that exist: a table with other columns is an error,
 // never changed. Statements run afterwards, as they are.
-func applySchema(ctx context.Context, conn *sqlconn.Conn, r *tabletpb.ApplySchemaRequest) ([]string, error) {
+func applySchema(ctx context.Context, conn *sqlconn.Conn, r *tabletpb.ApplySchemaRequest) (created []string, err error) {
+	// Definitions are text: read as binary, names of ENUM members and JSON paths of indexes would be stored as other ones.
+	if _, err := conn.Exec(ctx, "SET NAMES utf8mb4"); err != nil {
+		return nil, fmt.Errorf("apply schema: %w", err)
+	}
+	defer func() {
+		if _, back := conn.Exec(ctx, "SET NAMES binary"); back != nil {
+			conn.Close() // the next user must not get it like this
+			err = errors.Join(err, back)
+		}
+	}()
 	if _, err := conn.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+sqlconn.QuoteIdent(r.DbName)); err != nil {
 		return nil, fmt.Errorf("create database %s: %w", r.DbName, err)
 	}
 	if _, err := conn.Exec(ctx, "USE "+sqlconn.QuoteIdent(r.DbName)); err != nil {
 		return nil, fmt.Errorf("use %s: %w", r.DbName, err)
 	}
-	var created []string
 	for _, table := range r.Tables {
 		made, err := applyTable(ctx, conn, r.DbName, table)
 		if err != nil {
