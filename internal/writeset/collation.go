@@ -1,6 +1,7 @@
 package writeset
 
 import (
+	"regexp"
 	"strings"
 
 	"vitess.io/vitess/go/mysql/collations"
@@ -15,7 +16,13 @@ type collation struct {
 	charset charset.Charset
 	pad     []byte // weight of a space, in PAD SPACE collations; nil in NO PAD ones
 	wide    bool   // characters may have several bytes
+	// ascii has the weights of the ASCII characters one by one, in collations whose iterator would allocate for each text. nil: not to be used.
+	ascii *[128][]byte
 }
+
+// legacy are the collations of older versions of the Unicode Collation Algorithm that no language has tailored: a text weighs what
+// its characters weigh.
+var legacy = regexp.MustCompile(`^utf8(mb[34])?_unicode(_520)?_ci$`)
 
 // lookupCollation returns nil for a collation whose weights are not known.
 func lookupCollation(name string) *collation {
@@ -40,6 +47,12 @@ func lookupCollation(name string) *collation {
 	if c.pad = data.WeightString(nil, space[:n], 0); len(c.pad) == 0 {
 		return nil
 	}
+	if legacy.MatchString(c.name) {
+		c.ascii = new([128][]byte)
+		for i := range c.ascii {
+			c.ascii[i] = data.WeightString(nil, []byte{byte(i)}, 0)
+		}
+	}
 	return c
 }
 
@@ -62,11 +75,25 @@ func (c *collation) append(dst, text []byte) ([]byte, bool) {
 		return dst, false
 	}
 	from := len(dst)
-	dst = c.data.WeightString(dst, text, 0)
+	dst = c.weights(dst, text)
 	if n := len(c.pad); n > 0 {
 		for len(dst)-from >= n && string(dst[len(dst)-n:]) == string(c.pad) {
 			dst = dst[:len(dst)-n]
 		}
 	}
 	return dst, true
+}
+
+func (c *collation) weights(dst, text []byte) []byte {
+	if c.ascii == nil {
+		return c.data.WeightString(dst, text, 0)
+	}
+	from := len(dst)
+	for _, b := range text {
+		if b >= 128 {
+			return c.data.WeightString(dst[:from], text, 0)
+		}
+		dst = append(dst, c.ascii[b]...)
+	}
+	return dst
 }

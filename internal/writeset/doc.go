@@ -43,7 +43,8 @@
 //   - WS2: memory is bounded by Config.History entries. Entries are kept in two generations; when the younger is full the older one
 //     is forgotten, and its last transaction becomes the base: the Floor of all later transactions is at least the base. The base is half a
 //     history behind, so that nobody waits for it as a rule.
-//   - WS3: a row costs no allocation once the tracker is warm.
+//   - WS3: a row costs no allocation once the tracker is warm; text beyond ASCII in one of the collations that came before
+//     utf8mb4_0900 and follow the Unicode algorithm costs one.
 //
 // # Why entries that do not change need no token
 //

@@ -262,6 +262,33 @@ func TestRelated(t *testing.T) {
 	require.Empty(t, add(tr, deleteOf(3, "6", "6")).Preds)
 }
 
+// TestInEvents: the flag of a row event covers the foreign keys that the source has, not those of the target alone.
+func TestInEvents(t *testing.T) {
+	plain := table("child", []schema.Column{intColumn("id", false), intColumn("p", true)}, unique("PRIMARY", col(0)))
+	child := *plain
+	child.ForeignKeys = []schema.ForeignKey{{Columns: []int{1}, RefDB: "d", RefTable: "t", RefColumns: []string{"id"}, OnDelete: "CASCADE", OnUpdate: "RESTRICT"}}
+	restrict := child
+	restrict.ForeignKeys = []schema.ForeignKey{{Columns: []int{1}, RefDB: "d", RefTable: "t", RefColumns: []string{"id"}, OnDelete: "RESTRICT", OnUpdate: "RESTRICT"}}
+	for name, c := range map[string]struct {
+		source *schema.Table
+		flags  RowFlags
+		free   bool
+	}{
+		"in the events":                {&child, SQLForeignKeys, true},
+		"not in the events":            {&child, 0, false},
+		"on the target alone":          {plain, SQLForeignKeys, false},
+		"another action on the source": {&restrict, SQLForeignKeys, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := idTracker(Config{})
+			tr.SetTable(2, c.source, &child)
+			add(tr, Change{Table: 1, Before: row("1"), Flags: c.flags})
+			d := add(tr, insertOf(2, "1", "2"))
+			require.Equal(t, c.free, len(d.Preds) == 0)
+		})
+	}
+}
+
 // TestMerged: tables that are merged into one share its tokens.
 func TestMerged(t *testing.T) {
 	target := idTable("merged")

@@ -41,9 +41,9 @@ type modelKey struct {
 
 // modelFK is a foreign key of a column to the first column of a parent.
 type modelFK struct {
-	column  int
-	parent  string
-	cascade bool
+	column             int
+	parent             string
+	onDelete, onUpdate string
 }
 
 type modelTable struct {
@@ -159,7 +159,7 @@ func (m *model) change(s *state, name string, t *modelTable, at int, after rowim
 	if after != nil {
 		s.rows[name] = append(s.rows[name], modelRow{before.id, after})
 	}
-	return m.leave(s, name, before.cells[0], after == nil)
+	return m.leave(s, name, before.cells[0], after)
 }
 
 func (m *model) check(s *state, name string, t *modelTable, at int, row rowimage.Row) error {
@@ -180,28 +180,50 @@ func (m *model) check(s *state, name string, t *modelTable, at int, row rowimage
 	return nil
 }
 
-// leave does what foreign keys demand when a parent's entry is gone.
-func (m *model) leave(s *state, parent string, value []byte, deleted bool) error {
+// leave does what foreign keys demand when a parent's entry is gone, or has become another (after).
+func (m *model) leave(s *state, parent string, value []byte, after rowimage.Row) error {
 	for _, name := range m.names() {
-		child := m.tables[name]
-		for _, fk := range child.fks {
+		for _, fk := range m.tables[name].fks {
 			for fk.parent == parent {
-				at := slices.IndexFunc(s.rows[name], func(r modelRow) bool {
-					return r.cells[fk.column] != nil && string(r.cells[fk.column]) == string(value)
-				})
+				at := slices.IndexFunc(s.rows[name], func(r modelRow) bool { return fk.names(r.cells, value) })
 				if at < 0 {
 					break
 				}
-				if !fk.cascade || !deleted {
-					return errHasChild
+				child, err := fk.act(s.rows[name][at].cells, after)
+				if err != nil {
+					return err
 				}
-				if err := m.change(s, name, child, at, nil); err != nil {
+				if err := m.change(s, name, m.tables[name], at, child); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	return nil
+}
+
+func (fk *modelFK) names(row rowimage.Row, value []byte) bool {
+	return row[fk.column] != nil && string(row[fk.column]) == string(value)
+}
+
+// act returns what becomes of a child.
+func (fk *modelFK) act(child, parent rowimage.Row) (rowimage.Row, error) {
+	action := fk.onUpdate
+	if parent == nil {
+		action = fk.onDelete
+	}
+	changed := slices.Clone(child)
+	switch {
+	case action == "RESTRICT":
+		return nil, errHasChild
+	case action == "SET NULL":
+		changed[fk.column] = nil
+	case parent == nil:
+		return nil, nil
+	default:
+		changed[fk.column] = parent[0]
+	}
+	return changed, nil
 }
 
 func (m *model) names() []string {

@@ -102,7 +102,7 @@ func allTables(t *rapid.T) map[string]*modelTable {
 	return m
 }
 
-// family is parent and other, child of both, grandchild; who cascades is drawn.
+// family is parent and other, child of both, grandchild, and a tree in one table; the actions are drawn.
 func family(t *rapid.T) map[string]*modelTable {
 	primary := []modelKey{{"PRIMARY", true, column(0, "", 0)}}
 	m := map[string]*modelTable{}
@@ -111,12 +111,10 @@ func family(t *rapid.T) map[string]*modelTable {
 		columns := []schema.Column{intColumn("id", false), intColumn("v", true)}
 		def := table(name, nil, unique("PRIMARY", col(0)))
 		for _, p := range parents {
-			fk := schema.ForeignKey{Name: name + p, Columns: []int{len(columns)}, RefDB: "d", RefTable: p, RefColumns: []string{"id"}, OnUpdate: "RESTRICT", OnDelete: "RESTRICT"}
-			cascade := rapid.Bool().Draw(t, "cascade "+fk.Name)
-			if cascade {
-				fk.OnDelete = "CASCADE"
-			}
-			mt.fks = append(mt.fks, modelFK{len(columns), p, cascade})
+			action := rapid.SampledFrom([]string{"RESTRICT", "CASCADE", "SET NULL"})
+			fk := schema.ForeignKey{Name: name + p, Columns: []int{len(columns)}, RefDB: "d", RefTable: p, RefColumns: []string{"id"},
+				OnDelete: action.Draw(t, name+p+" delete"), OnUpdate: action.Draw(t, name+p+" update")}
+			mt.fks = append(mt.fks, modelFK{len(columns), p, fk.OnDelete, fk.OnUpdate})
 			columns = append(columns, intColumn(p+"_id", true))
 			def.ForeignKeys = append(def.ForeignKeys, fk)
 		}
@@ -128,6 +126,7 @@ func family(t *rapid.T) map[string]*modelTable {
 	add(8, "other")
 	add(9, "child", "parent", "other")
 	add(10, "grand", "child")
+	add(12, "tree", "tree")
 	return m
 }
 
@@ -195,31 +194,50 @@ func (s *scenario) drawChanges(t *rapid.T, st *state) []Change {
 	}
 	before := rows[rapid.IntRange(0, len(rows)-1).Draw(t, "row")].cells
 	if op == 1 {
-		if s.inEvents {
-			return append(s.cascaded(st, name, before[0]), Change{Table: mt.id, Before: before, Flags: SQLForeignKeys})
-		}
-		return []Change{{Table: mt.id, Before: before}}
+		return s.withCascades(st, name, Change{Table: mt.id, Before: before})
 	}
 	after := drawRow(t, mt, before)
 	if after.Equal(before) { // MySQL does not log those
 		return nil
 	}
-	return []Change{{Table: mt.id, Before: before, After: after}}
+	return s.withCascades(st, name, Change{Table: mt.id, Before: before, After: after})
+}
+
+// withCascades puts before a change, in a source that does so, what it does to children: it only knows about deletes of deletes, and gives up
+// at anything else.
+func (s *scenario) withCascades(st *state, name string, c Change) []Change {
+	if !s.inEvents {
+		return []Change{c}
+	}
+	c.Flags = SQLForeignKeys
+	if c.After != nil && string(c.After[0]) == string(c.Before[0]) {
+		return []Change{c}
+	}
+	out, ok := s.cascaded(st, name, c.Before[0], map[int]bool{})
+	if !ok || c.After != nil && len(out) > 0 {
+		return nil
+	}
+	return append(out, c)
 }
 
 // cascaded lists the deletes that the deletion of a row causes, children first.
-func (s *scenario) cascaded(st *state, parent string, value []byte) (out []Change) {
+func (s *scenario) cascaded(st *state, parent string, value []byte, seen map[int]bool) (out []Change, ok bool) {
 	for _, name := range s.names() {
 		for _, fk := range s.tables[name].fks {
 			for _, r := range st.rows[name] {
-				if fk.parent == parent && fk.cascade && r.cells[fk.column] != nil && string(r.cells[fk.column]) == string(value) {
-					out = append(out, s.cascaded(st, name, r.cells[0])...)
-					out = append(out, Change{Table: s.tables[name].id, Before: r.cells, Flags: SQLForeignKeys})
+				if fk.parent != parent || !fk.names(r.cells, value) || seen[r.id] {
+					continue
 				}
+				seen[r.id] = true
+				more, ok := s.cascaded(st, name, r.cells[0], seen)
+				if !ok || fk.onDelete != "CASCADE" {
+					return nil, false
+				}
+				out = append(append(out, more...), Change{Table: s.tables[name].id, Before: r.cells, Flags: SQLForeignKeys})
 			}
 		}
 	}
-	return out
+	return out, true
 }
 
 // drawRow draws a row, or changes some cells of one.

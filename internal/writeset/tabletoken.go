@@ -58,8 +58,8 @@ func (t *tableToken) take(seq uint64, clock Clock, w *waits) {
 	if t.sharers > 0 || len(t.exclusive) >= maxProvable {
 		clock = Clock{}
 	}
-	for _, h := range t.exclusive {
-		if !clock.parallel(h.clock) {
+	for i := len(t.exclusive) - 1; i >= 0; i-- { // the newest first, as waits wants them
+		if h := &t.exclusive[i]; !clock.parallel(h.clock) {
 			w.after(h.seq)
 		}
 	}

@@ -1,6 +1,9 @@
 package writeset
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // waits collects what the open transaction must wait for.
 type waits struct {
@@ -41,15 +44,10 @@ func (w *waits) upTo(seq uint64) {
 
 // compact sorts the newest first.
 func (w *waits) compact() {
-	slices.SortFunc(w.preds, func(a, b uint64) int {
-		if a > b {
-			return -1
-		}
-		if a < b {
-			return 1
-		}
-		return 0
-	})
+	newest := func(a, b uint64) int { return cmp.Compare(b, a) }
+	if !slices.IsSortedFunc(w.preds, newest) {
+		slices.SortFunc(w.preds, newest)
+	}
 	w.preds = slices.Compact(w.preds)
 	for n := len(w.preds); n > 0 && w.preds[n-1] <= w.floor; n-- {
 		w.preds = w.preds[:n-1]
