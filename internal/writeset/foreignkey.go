@@ -74,7 +74,7 @@ func (l *linker) link() {
 		alone := len(r.plans) == 1 && len(r.def.ForeignKeys) == 0 && len(l.children[name]) == 0
 		for _, p := range r.plans {
 			p.trusted = alone && p.decides
-			if len(r.plans) > 1 && p.coarse == "" && p.partial() {
+			if p.coarse = p.coarseness(); len(r.plans) > 1 && p.coarse == "" && p.partial() {
 				p.coarse = "several tables of the source are merged, and not all keys are known from the rows"
 			}
 			p.foreign = foreign{}
