@@ -102,7 +102,6 @@ func (l *linker) linkChild(p *plan) {
 
 // childKey hashes the child's columns like the parent's.
 func childKey(p *plan, fk *schema.ForeignKey) (k key, ok bool) {
-	ok = true
 	for _, c := range fk.Columns {
 		column, f := columnForm(p, p.target.Columns[c].Name)
 		k.parts = append(k.parts, part{column: column, form: f})

@@ -15,8 +15,6 @@ func graphOf(deps []Dependency, cost func(i int) int64) *Graph {
 	return g
 }
 
-func unit(int) int64 { return 1 }
-
 func TestGraph(t *testing.T) {
 	//   1 ─▶ 3 ─▶ 4      2      5 waits for all up to 2      6 is a barrier
 	deps := []Dependency{{Seq: 1}, {Seq: 2}, {Seq: 3, Preds: []uint64{1}}, {Seq: 4, Preds: []uint64{3}}, {Seq: 5, Floor: 2}, {Seq: 6, Floor: 5}}
