@@ -30,6 +30,9 @@ type Precondition struct {
 	Remedy string `json:"remedy,omitempty"` // the statement that mends it, or what to do where no statement can; empty if it is ok
 }
 
+// Unmet reports whether no stream starts because of it.
+func (p Precondition) Unmet() bool { return p.Status == Missing }
+
 func (p Precondition) String() string {
 	return fmt.Sprintf("%s is %s, needs %s: %s", p.Name, orEmpty(p.Have), p.Want, p.Remedy)
 }
@@ -51,7 +54,7 @@ func Check(ctx context.Context, conn *sqlconn.Conn) ([]Precondition, error) {
 	all, err := Survey(ctx, conn)
 	var missing []Precondition
 	for _, p := range all {
-		if p.Status == Missing {
+		if p.Unmet() {
 			missing = append(missing, p)
 		}
 	}

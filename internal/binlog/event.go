@@ -3,6 +3,8 @@ package binlog
 import (
 	"context"
 	"fmt"
+
+	"braid/internal/gtid"
 )
 
 // Event is a *Transaction, a *DDL or a *Mark.
@@ -20,7 +22,23 @@ type Transaction struct {
 	First      bool
 	Last       bool        // complete: the GTIDs count as read
 	End        Coordinates // the end of the log as read so far; with Last, the end of the transaction
+
+	id, preparedID gtid.GTID
+	events         int // row events of all tables, in this fragment and in those before it
 }
+
+// Reach adds the GTIDs of a complete transaction to a position.
+func (t *Transaction) Reach(position *gtid.Set) {
+	if t.Prepared != "" {
+		position.AddGTID(t.preparedID)
+	}
+	if t.GTID != "" {
+		position.AddGTID(t.id)
+	}
+}
+
+// ID is GTID as a value.
+func (t *Transaction) ID() gtid.GTID { return t.id }
 
 // Stamp is what the log says about a group of events beside its changes. Fields are 0 where the log does not say.
 type Stamp struct {
@@ -65,6 +83,7 @@ type Rows struct {
 	Table *TableMap
 	Kind  RowsKind
 	Body  []byte // the event without common header and checksum; shared, read-only
+	Query []byte // the statement's text, if the source has binlog_rows_query_log_events=ON; shared, read-only
 	// Partial says that the event has differences of JSON documents. Only a lenient reader passes it.
 	Partial bool
 }
@@ -82,11 +101,21 @@ type DDL struct {
 	Stamp
 	// GTID is empty for CREATE TABLE … SELECT: the Transaction with its rows follows and carries the GTID.
 	GTID     string
+	Rows     bool // it is CREATE TABLE … SELECT
 	CommitUS int64
 	DB       string // default database of the statement
 	SQL      string
 	Objects  []Object
 	End      Coordinates
+
+	id gtid.GTID
+}
+
+// Reach adds the statement's GTID, if it has one, to a position.
+func (d *DDL) Reach(position *gtid.Set) {
+	if d.GTID != "" {
+		position.AddGTID(d.id)
+	}
 }
 
 // Object is what a DDL touches: a table, or with an empty Table a whole database.
