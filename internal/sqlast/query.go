@@ -30,9 +30,12 @@ type Key struct {
 	Item int    // index of the item that it is; -1 if none
 	Desc bool
 	Agg  *Aggregate // if it is an aggregate function that no item is
-	// Mixed is as in Item.
+	// Mixed is as in Item, or it mixes names of items into an expression: what it means depends on names that only the server
+	// knows.
 	Mixed  bool
 	Column *Column
+	// Alias is the item's name by which GROUP BY means it, unless a table has a column of that name.
+	Alias string
 }
 
 // Query is a SELECT of one block as a planner sees it.
@@ -181,7 +184,7 @@ func hasWindow(e sqlparser.SQLNode) bool {
 }
 
 // key resolves an expression of GROUP BY or ORDER BY: a position, an alias, or the same expression as an item. ORDER BY
-// looks for aliases first, GROUP BY for columns of tables; an alias that is no item's own column name is meant in both.
+// looks for aliases first, GROUP BY for columns of tables.
 func (q *Query) key(e sqlparser.Expr, order bool) Key {
 	if l, ok := e.(*sqlparser.Literal); ok && l.Type == sqlparser.IntVal {
 		if n, ok := valueOf(l).Uint(); ok && n >= 1 && n <= uint64(len(q.Items)) {
@@ -190,25 +193,49 @@ func (q *Query) key(e sqlparser.Expr, order bool) Key {
 		}
 	}
 	k := Key{Expr: sqlparser.String(e), Item: -1, Agg: aggregate(e)}
-	k.Mixed = k.Agg == nil && containsAggregate(e)
+	k.Mixed = k.Agg == nil && containsAggregate(e) || q.namesItem(e)
 	c, isColumn := column(e, 0)
 	if isColumn {
 		k.Column = &c
 	}
 	for i, it := range q.Items {
-		alias := isColumn && c.Table == "" && strings.EqualFold(it.Name, c.Name)
-		if alias && !order && it.Column == nil {
-			// GROUP BY name: a column of that name in a table would go first, and only the server knows whether there is one.
-			k.Mixed = true
-		}
-		if it.Star || !alias && it.Expr != k.Expr {
+		if it.Star {
 			continue
+		}
+		alias := isColumn && c.Table == "" && strings.EqualFold(it.Name, c.Name)
+		if !alias && it.Expr != k.Expr {
+			continue
+		}
+		if alias && !order && (it.Column == nil || !strings.EqualFold(it.Column.Name, c.Name)) {
+			k.Alias = c.Name
 		}
 		k.Item, k.Expr, k.Agg, k.Column = i, it.Expr, nil, it.Column
 		k.Mixed = k.Mixed || it.Mixed
 		break
 	}
 	return k
+}
+
+// namesItem says whether an expression, not being a name itself, has in it the name of an item that is something else than
+// the column of that name.
+func (q *Query) namesItem(e sqlparser.Expr) bool {
+	if _, ok := e.(*sqlparser.ColName); ok {
+		return false
+	}
+	found := false
+	_ = sqlparser.Walk(func(n sqlparser.SQLNode) (bool, error) { //nolint:errcheck // the visitor returns none
+		c, ok := n.(*sqlparser.ColName)
+		if !ok || c.Qualifier.NonEmpty() {
+			return true, nil
+		}
+		for _, it := range q.Items {
+			if strings.EqualFold(it.Name, c.Name.String()) && (it.Column == nil || !strings.EqualFold(it.Column.Name, it.Name)) {
+				found = true
+			}
+		}
+		return !found, nil
+	}, e)
+	return found
 }
 
 // Edit is a copy of a query that is being changed into what one shard is asked.
@@ -241,35 +268,22 @@ func (e *Edit) AddItem(expr string) error {
 	return nil
 }
 
-// OrderBy replaces the order.
-func (e *Edit) OrderBy(keys []Key) error {
-	e.node.OrderBy = nil
-	for _, k := range keys {
-		x, err := parser.ParseExpr(k.Expr)
-		if err != nil {
-			return err
-		}
-		dir := sqlparser.AscOrder
-		if k.Desc {
-			dir = sqlparser.DescOrder
-		}
-		e.node.OrderBy = append(e.node.OrderBy, &sqlparser.Order{Expr: x, Direction: dir})
-	}
-	return nil
+// Position is an item to order by, counted from 0.
+type Position struct {
+	Item int
+	Desc bool
 }
 
-// GroupBy replaces the grouping.
-func (e *Edit) GroupBy(keys []Key) error {
-	g := &sqlparser.GroupBy{}
-	for _, k := range keys {
-		x, err := parser.ParseExpr(k.Expr)
-		if err != nil {
-			return err
+// OrderBy replaces the order.
+func (e *Edit) OrderBy(positions []Position) {
+	e.node.OrderBy = nil
+	for _, p := range positions {
+		dir := sqlparser.AscOrder
+		if p.Desc {
+			dir = sqlparser.DescOrder
 		}
-		g.Exprs = append(g.Exprs, x)
+		e.node.OrderBy = append(e.node.OrderBy, &sqlparser.Order{Expr: uintLiteral(uint64(p.Item + 1)), Direction: dir})
 	}
-	e.node.GroupBy = g
-	return nil
 }
 
 // Limit asks for that many rows from the first one on; 0 removes the limit.

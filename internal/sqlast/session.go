@@ -130,3 +130,22 @@ func (s *Statement) Words(limit int) []string {
 	}
 	return out
 }
+
+// ShowDatabase is the database that a SHOW names apart from a table; "" if it names none.
+func (s *Statement) ShowDatabase() string {
+	show, ok := s.node.(*sqlparser.Show)
+	if !ok {
+		return ""
+	}
+	switch n := show.Internal.(type) {
+	case *sqlparser.ShowBasic:
+		if n.Tbl.IsEmpty() {
+			return n.DbName.String()
+		}
+	case *sqlparser.ShowCreate:
+		if n.Command == sqlparser.CreateDb {
+			return n.Op.Name.String()
+		}
+	}
+	return ""
+}

@@ -128,6 +128,31 @@ func (s *Statement) Requalify(rename func(keyspace, table string) string) (sql s
 	return sqlparser.String(node), true
 }
 
+// Qualify returns the statement with a qualifier at every table that has none.
+func (s *Statement) Qualify(keyspace string) *Statement {
+	if s.node == nil || s.Err != nil {
+		return s
+	}
+	ctes := s.ctes()
+	node := sqlparser.Rewrite(s.named(), func(c *sqlparser.Cursor) bool {
+		switch n := c.Node().(type) {
+		case *sqlparser.AliasedTableExpr:
+			if t, ok := tableOf(n); ok && t.Keyspace == "" && !ctes[strings.ToLower(t.Name)] && !strings.EqualFold(t.Name, "dual") {
+				n.Expr = sqlparser.TableName{Name: sqlparser.NewIdentifierCS(t.Name), Qualifier: sqlparser.NewIdentifierCS(keyspace)}
+				if n.As.IsEmpty() {
+					n.As = sqlparser.NewIdentifierCS(t.Name)
+				}
+			}
+		case *sqlparser.ShowBasic:
+			if n.DbName.IsEmpty() {
+				n.DbName = sqlparser.NewIdentifierCS(keyspace)
+			}
+		}
+		return true
+	}, nil).(sqlparser.Statement)
+	return &Statement{SQL: sqlparser.String(node), Kind: s.Kind, node: node}
+}
+
 // UsesLastInsertID says whether LAST_INSERT_ID() without an argument occurs.
 func (s *Statement) UsesLastInsertID() bool {
 	if !strings.Contains(strings.ToLower(s.SQL), "last_insert_id") && !strings.Contains(s.SQL, "@@") {
