@@ -81,19 +81,24 @@ func (s *Story) StopWriters() {
 	}
 }
 
-// Prepare creates tables, sequences and the VSchema of keyspace commerce.
+// Prepare creates tables and sequences in keyspace commerce, and the VSchemas.
 func (s *Story) Prepare(ctx context.Context) error {
 	s.deps.Progress.Say("creating tables and sequences in keyspace commerce")
 	if _, err := s.deps.Control.ApplySchema(ctx, &controlpb.ApplySchemaRequest{Keyspace: "commerce", Sql: createTables}); err != nil {
 		return fmt.Errorf("create tables: %w", errs.FromGRPC(err))
 	}
-	for ks, doc := range map[string]string{"commerce": commerceVSchema} {
+	for ks, doc := range map[string]string{"commerce": commerceVSchema, "customer": customerUnshardedVSchema} {
 		if _, err := s.deps.Control.ApplyVSchema(ctx, &controlpb.ApplyVSchemaRequest{Keyspace: ks, VschemaJson: doc}); err != nil {
 			return fmt.Errorf("vschema of %s: %w", ks, errs.FromGRPC(err))
 		}
 	}
-	if err := s.deps.Gate.QueryRowContext(ctx, "SELECT @@version").Scan(&s.report.MySQL); err != nil {
-		return fmt.Errorf("ask the gate: %w", err)
+	db, err := s.deps.Shards("commerce", "0")
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := db.QueryRowContext(ctx, "SELECT @@version").Scan(&s.report.MySQL); err != nil {
+		return fmt.Errorf("version of MySQL: %w", err)
 	}
 	return nil
 }

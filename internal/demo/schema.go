@@ -20,6 +20,15 @@ const commerceVSchema = `{
   }
 }`
 
+// The tables take their ids from the same sequences before and after they move.
+const customerUnshardedVSchema = `{
+  "sharded": false,
+  "tables": {
+    "customer": {"auto_increment": {"column": "customer_id", "sequence": "commerce.customer_seq"}},
+    "corder": {"auto_increment": {"column": "order_id", "sequence": "commerce.order_seq"}}
+  }
+}`
+
 const customerVSchema = `{
   "sharded": true,
   "vindexes": {"hash": {"type": "hash"}},
