@@ -68,7 +68,7 @@ func (r *runner) run(ctx context.Context) {
 		err := r.session(ctx)
 		r.release(ctx)
 		switch {
-		case errors.Is(err, errEnded):
+		case errors.Is(err, errEnded), errors.Is(err, errDeposed):
 			return
 		case errors.Is(err, topo.ErrNotFound):
 			r.rec = record{version: r.shown()} // so that only what comes after the deletion is news
@@ -85,11 +85,11 @@ func (r *runner) run(ctx context.Context) {
 
 // session reads the state and drives it until something is wrong.
 func (r *runner) session(ctx context.Context) error {
-	var err error
-	if r.rec, err = load(ctx, r.topo, r.name); err != nil {
+	rec, next, effects, err := resume(ctx, r.topo, r.name, r.term, r.now())
+	r.rec = rec
+	if err != nil {
 		return err
 	}
-	next, effects := workflow.Step(r.rec.state, r.now(), workflow.Resume{Term: r.term})
 	for {
 		if err := r.write(ctx, next); err != nil {
 			return err
@@ -100,6 +100,23 @@ func (r *runner) session(ctx context.Context) error {
 		}
 		next, effects = workflow.Step(r.rec.state, r.now(), event)
 	}
+}
+
+// errDeposed: a later leader works on the workflow.
+var errDeposed = errors.New("a later leader works on the workflow")
+
+// resume reads a state and takes it over for a term. A leader that does not know yet that its term is over must not take it
+// back from its successor.
+func resume(ctx context.Context, t *topo.Topology, name string, term int64, now time.Time) (record, workflow.State, []workflow.Effect, error) {
+	rec, err := load(ctx, t, name)
+	if err != nil {
+		return rec, rec.state, nil, err
+	}
+	if rec.state.Term > term {
+		return rec, rec.state, nil, errDeposed
+	}
+	next, effects := workflow.Step(rec.state, now, workflow.Resume{Term: term})
+	return rec, next, effects, nil
 }
 
 // write makes next the present state: in the topology too, unless it is one of those that need no write.

@@ -84,33 +84,20 @@ func (w *writer) attempt(ctx context.Context) (record, error) {
 		}
 		w.routing = r
 	}
-	next := withEpoch(w.next, w.routing.Epoch+1)
 	routing := w.routing.Clone()
-	next.Route(routing)
-	rec, raw := record{state: next, routing: w.routing}, next.JSON()
+	w.next.Route(routing)
 	if sameRouting(routing, w.routing) {
-		version, err := w.topo.WriteWorkflow(ctx, next.Name, raw, w.base)
-		rec.version = version
-		return w.judge(ctx, rec, raw, err, casLost(err))
+		next := w.next.Routed(w.routing.Epoch)
+		version, err := w.topo.WriteWorkflow(ctx, next.Name, next.JSON(), w.base)
+		return w.judge(ctx, record{state: next, version: version, routing: w.routing}, err, casLost(err))
 	}
-	written, err := w.topo.WriteRoutingIf(ctx, routing, topo.WorkflowWrite(next.Name, raw, w.base))
+	next := w.next.Routed(w.routing.Epoch + 1)
+	written, err := w.topo.WriteRoutingIf(ctx, routing, topo.WorkflowWrite(next.Name, next.JSON(), w.base))
 	if err != nil {
 		var ke *topo.KeyError
-		return w.judge(ctx, rec, raw, err, errors.As(err, &ke)) // a KeyError is of the workflow's key
+		return w.judge(ctx, record{state: next}, err, errors.As(err, &ke)) // a KeyError is of the workflow's key
 	}
-	rec.routing, rec.version = written, written.Version()
-	return rec, nil
-}
-
-// withEpoch names a cutover that begins to hold writes by the epoch that its fence will have.
-func withEpoch(s workflow.State, epoch uint64) workflow.State {
-	if !s.Fenced() || s.Cut.Epoch != 0 {
-		return s
-	}
-	cut := *s.Cut
-	cut.Epoch = epoch
-	s.Cut = &cut
-	return s
+	return record{state: next, version: written.Version(), routing: written}, nil
 }
 
 func casLost(err error) bool {
@@ -118,7 +105,7 @@ func casLost(err error) bool {
 }
 
 // judge says what came of a write; stateMoved: it failed because the state is not the one that was read.
-func (w *writer) judge(ctx context.Context, rec record, raw []byte, err error, stateMoved bool) (record, error) {
+func (w *writer) judge(ctx context.Context, rec record, err error, stateMoved bool) (record, error) {
 	if err == nil {
 		return rec, nil
 	}
@@ -127,7 +114,7 @@ func (w *writer) judge(ctx context.Context, rec record, raw []byte, err error, s
 		if casLost(err) {
 			return record{}, errRoutingMoved
 		}
-		w.tried = append(w.tried, raw) // it may stand, or still arrive
+		w.tried = append(w.tried, rec.state.JSON()) // it may stand, or still arrive
 		return record{}, err
 	}
 	found, lerr := w.lookUp(ctx)

@@ -5,8 +5,14 @@ import (
 	"time"
 )
 
-// create: the accepted state routes the tables to the source under both names (so that a target table is never served
-// before it is whole), then the tables are made on the target, then the streams.
+// create: the accepted state routes the tables to the source under both names. When every target has read that (a table
+// must not be served under its new name before it is whole), the tables are made there, then the streams.
+
+func (s *State) announceEffects() []Effect {
+	return eachShard(s.Shards(Target), func(at Shard) Effect { return AwaitFence{at, s.Epoch} })
+}
+
+func (s *State) announceDone(time.Time, []Result) { s.to(StageSchema) }
 
 func (s *State) schemaEffects() []Effect {
 	return []Effect{CopySchema{From: s.Shards(Source)[0], To: s.Shards(Target), Tables: s.TableNames(), Sharded: s.targetSharded()}}
@@ -49,7 +55,7 @@ func (s *State) createFailed(now time.Time, err error, _ []Result) {
 		s.rest(Failed)
 		return
 	}
-	s.back(now, StageSchema, err)
+	s.back(now, StageAnnounce, err)
 }
 
 // start and stop set the active streams. The others stand still in any case.

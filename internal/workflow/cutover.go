@@ -203,18 +203,20 @@ func (s *State) catchUpDone(now time.Time, results []Result) {
 // hand-over: the active streams stop, the passive ones are placed where their source stands, sequences are raised.
 func (s *State) handOverEffects() []Effect {
 	effects := eachShard(s.Shards(s.Cut.to()), func(at Shard) Effect { return StopStreams{at, s.StreamName(s.Cut.to())} })
-	passive := s.streamsAt(s.Cut.From)
-	for _, shard := range s.Shards(s.Cut.From) {
-		for i := range passive[shard] {
-			st := &passive[shard][i]
-			st.Position, st.Stopped = s.Cut.ToPositions[st.Source.String()], true
-		}
-		effects = append(effects, PlaceStreams{shard, passive[shard]})
-	}
+	effects = append(effects, eachShard(s.Shards(s.Cut.From), func(at Shard) Effect { return PlaceStreams{at, s.passiveAt(at)} })...)
 	for _, seq := range s.Cut.Sequences {
 		effects = append(effects, RaiseSequence{seq.Keyspace, seq.Sequence, seq.Max + 1})
 	}
 	return effects
+}
+
+// passiveAt are the streams that will write at a shard of the fenced side, standing still at their positions.
+func (s *State) passiveAt(at Shard) []Stream {
+	streams := s.streamsAt(s.Cut.From)[at]
+	for i := range streams {
+		streams[i].Position, streams[i].Stopped = s.Cut.ToPositions[streams[i].Source.String()], true
+	}
+	return streams
 }
 
 func (s *State) handOverDone(time.Time, []Result) { s.to(StageJournal) }
@@ -273,6 +275,7 @@ func findJournal(results []Result) *Journal {
 // forward goes on after the point of no return: what was prepared before it is in place, the journal has the positions.
 func (s *State) forward(now time.Time, j *Journal) {
 	s.Cut.FromPositions, s.Cut.ToPositions, s.Cut.Error = j.FromPositions, j.ToPositions, ""
+	s.log(now, string(StageDecide), "a journal is written: the switch goes on")
 	n := s.Verb.Failures // a source that cannot take its journal is asked again after a pause
 	s.to(StageJournal)
 	s.Verb.Failures = n
@@ -281,11 +284,12 @@ func (s *State) forward(now time.Time, j *Journal) {
 // held is for how many milliseconds writes have been held.
 func (s *State) held(now time.Time) float64 { return float64(now.UnixMicro()-s.Cut.FencedUS) / 1000 }
 
-// settle: when writes go back to the source for good, the reverse streams are removed before the forward ones start, so
-// that not even a late call of an earlier leader can let both directions run at once.
+// settle: reverse streams that a late call of an earlier attempt removed are made again at the same positions; those that
+// exist stay as they are. After a reverse they are removed before the forward streams start, so that the two
+// directions never run at once.
 func (s *State) routeEffects() []Effect {
 	if s.Cut.From == Source {
-		return nil
+		return eachShard(s.Shards(Source), func(at Shard) Effect { return CreateStreams{at, s.passiveAt(at)} })
 	}
 	return eachShard(s.Shards(Source), func(at Shard) Effect { return DeleteStreams{at, s.StreamName(Source)} })
 }

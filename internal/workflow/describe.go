@@ -65,7 +65,7 @@ func (e FindSequences) String() string {
 	return "read the VSchema of " + e.Keyspace + " for sequences of " + join(e.Tables)
 }
 func (e AwaitFence) String() string {
-	return "wait until no write is in progress that the fence refuses, and read the position"
+	return "wait until the new routing is obeyed and no write is in progress that it refuses; read the position"
 }
 func (e WaitForPosition) String() string {
 	return "wait until the streams of " + e.Name + " have applied every write"

@@ -15,7 +15,7 @@
 // The effects of one step are independent of each other: the caller runs them at the same time, waits for all, and feeds
 // the results back. A verb goes through stages:
 //
-//	create    schema ─▶ streams
+//	create    announce ─▶ schema ─▶ streams
 //	start     start
 //	stop      stop
 //	switch,   check ─▶ lock ─▶ FENCE ─▶ catch-up ─▶ hand-over ─▶ journal ─▶ ROUTE ─▶ finish

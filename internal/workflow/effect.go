@@ -69,7 +69,8 @@ type (
 		Tables   []string
 	}
 
-	// AwaitFence returns when no write that the fence of Epoch refuses is in progress: value string, the position.
+	// AwaitFence returns when the tablet obeys the routing of Epoch and no write that it refuses is in progress: value
+	// string, the position.
 	AwaitFence struct {
 		At    Shard
 		Epoch uint64

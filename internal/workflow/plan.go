@@ -56,7 +56,7 @@ func (p *plan) state(before, s State, est Estimate) {
 	switch {
 	case fenced && !before.Fenced():
 		p.add("hold %s on %s (a fence in the routing); expected pause of writes: about %s", what, joinShards(s.Shards(s.Cut.From)), est.pause())
-	case s.Verb != nil && s.Verb.Stage == StageSchema && s.Spec.Type == Move && before.Verb == nil:
+	case s.Verb != nil && s.Verb.Stage == StageAnnounce && s.Spec.Type == Move && before.Verb == nil:
 		p.add("route %s of both %s and %s to %s", join(s.TableNames()), s.Spec.SourceKeyspace, s.Spec.TargetKeyspace, s.Spec.SourceKeyspace)
 	}
 	for _, side := range []Side{Source, Target} {

@@ -33,6 +33,17 @@ func (s *State) Route(r *topo.Routing) {
 	r.Fences[s.Name] = fence
 }
 
+// Routed is the state as it is written beside a routing of this epoch. A cutover that begins to hold writes gets its name.
+func (s State) Routed(epoch uint64) State {
+	s.Epoch = epoch
+	if s.Fenced() && s.Cut.Epoch == 0 {
+		cut := *s.Cut
+		cut.Epoch = epoch
+		s.Cut = &cut
+	}
+	return s
+}
+
 // Fenced reports whether the present stage holds writes.
 func (s *State) Fenced() bool {
 	return s.Verb != nil && s.Cut != nil && stages[s.Verb.Stage].fenced

@@ -7,10 +7,11 @@ type Stage string
 
 // The stages. Those of a cutover stand in the order in which they follow each other.
 const (
-	StageSchema  Stage = "schema"
-	StageStreams Stage = "streams"
-	StageStart   Stage = "start"
-	StageStop    Stage = "stop"
+	StageAnnounce Stage = "announce"
+	StageSchema   Stage = "schema"
+	StageStreams  Stage = "streams"
+	StageStart    Stage = "start"
+	StageStop     Stage = "stop"
 
 	StageCheck    Stage = "check"
 	StageLock     Stage = "lock"
@@ -49,10 +50,11 @@ var stages map[Stage]stage
 
 func init() { // a literal would be an initialization cycle: stages lead to stages
 	stages = map[Stage]stage{
-		StageSchema:  {durable: true, effects: (*State).schemaEffects, done: (*State).schemaDone, failed: (*State).createFailed},
-		StageStreams: {effects: (*State).streamsEffects, done: (*State).streamsDone, failed: (*State).createFailed},
-		StageStart:   {durable: true, effects: (*State).startEffects, done: (*State).startDone, failed: (*State).again},
-		StageStop:    {durable: true, effects: (*State).stopEffects, done: (*State).stopDone, failed: (*State).again},
+		StageAnnounce: {durable: true, effects: (*State).announceEffects, done: (*State).announceDone, failed: (*State).createFailed},
+		StageSchema:   {effects: (*State).schemaEffects, done: (*State).schemaDone, failed: (*State).createFailed},
+		StageStreams:  {effects: (*State).streamsEffects, done: (*State).streamsDone, failed: (*State).createFailed},
+		StageStart:    {durable: true, effects: (*State).startEffects, done: (*State).startDone, failed: (*State).again},
+		StageStop:     {durable: true, effects: (*State).stopEffects, done: (*State).stopDone, failed: (*State).again},
 
 		StageCheck:    {durable: true, effects: (*State).checkEffects, done: (*State).checkDone, failed: (*State).refuse},
 		StageLock:     {effects: (*State).lockEffects, done: (*State).lockDone, failed: (*State).refuse},
@@ -74,7 +76,7 @@ func init() { // a literal would be an initialization cycle: stages lead to stag
 
 // Stages lists every stage of every verb, for those who want to fail at each of them.
 func Stages() []Stage {
-	return []Stage{StageSchema, StageStreams, StageStart, StageStop, StageCheck, StageLock, StageFence, StageCatchUp, StageHandOver,
+	return []Stage{StageAnnounce, StageSchema, StageStreams, StageStart, StageStop, StageCheck, StageLock, StageFence, StageCatchUp, StageHandOver,
 		StageJournal, StageDecide, StageRoute, StageFinish, StageUndo, StageRetire, StageDropSource, StageUnroute, StageDropTarget}
 }
 

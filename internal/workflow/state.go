@@ -111,6 +111,7 @@ type State struct {
 	Message string  `json:"message,omitempty"` // the last error, or what it waits for
 	History []Entry `json:"history,omitempty"`
 
+	Epoch  uint64 `json:"epoch"`  // of the routing that was written, or stood, when this state was written
 	Serial uint64 `json:"serial"` // grows with every accepted verb
 	Term   int64  `json:"term"`   // token of the leader that works on it
 }
@@ -215,8 +216,13 @@ func New(name string, spec Spec, stopped bool) State {
 	return s
 }
 
+// log adds a line, unless it repeats the last one.
 func (s *State) log(now time.Time, stage, format string, args ...any) {
-	s.History = append(s.History, Entry{AtUS: now.UnixMicro(), Stage: stage, Text: fmt.Sprintf(format, args...)})
+	e := Entry{AtUS: now.UnixMicro(), Stage: stage, Text: fmt.Sprintf(format, args...)}
+	if n := len(s.History); n > 0 && s.History[n-1].Stage == e.Stage && s.History[n-1].Text == e.Text {
+		return
+	}
+	s.History = append(s.History, e)
 	if n := len(s.History) - maxHistory; n > 0 {
 		s.History = s.History[n:]
 	}

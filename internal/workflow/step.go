@@ -62,7 +62,7 @@ func (s State) Effects() []Effect {
 }
 
 var firstStage = map[VerbKind]Stage{
-	Create: StageSchema, Start: StageStart, Stop: StageStop, SwitchTraffic: StageCheck, Reverse: StageCheck,
+	Create: StageAnnounce, Start: StageStart, Stop: StageStop, SwitchTraffic: StageCheck, Reverse: StageCheck,
 	Complete: StageRetire, Cancel: StageUnroute,
 }
 
