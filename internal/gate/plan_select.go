@@ -187,6 +187,17 @@ func (b *selectBuilder) hide(key sortKey, value, weight, collation string) (sort
 		b.merge.hidden++
 		return b.merge.hidden - 1, b.edit.AddItem(expr)
 	}
+	// A function of what rows are grouped by is the same in all rows of a group, but ONLY_FULL_GROUP_BY does not see it.
+	any := func(expr string) string {
+		if expr == "" || !b.q.Aggregates() && !b.merge.group {
+			return expr
+		}
+		return "any_value(" + expr + ")"
+	}
+	if weight != "" {
+		weight = any("cast(" + weight + " as binary)") // the weight of a number is bytes that claim to be text
+	}
+	collation = any(collation)
 	var err error
 	key.weight, key.collationAt = -1, -1
 	if key.value, err = add(value); err == nil && weight != "" {
