@@ -61,17 +61,16 @@ type simShard struct {
 	written  map[string]int // when a journal was
 	seqs     map[string]int64
 	diffs    map[string]string
-	down     bool
 }
 
 type simCluster struct {
 	tick   int        // counts the actions of the property test
-	mu     sync.Mutex // one for everything: the simulation has no parallelism to find out about
+	mu     sync.Mutex // held while a handler runs
 	topo   *topo.Topology
 	shards map[workflow.Shard]*simShard
-	// hook is called around every call: before it is run, and after.
-	before func(method string, at workflow.Shard) error
-	after  func(method string, at workflow.Shard) error
+	// before and after are called around every call. An error of after is an answer that is lost.
+	before func(ctx context.Context, method string, at workflow.Shard) error
+	after  func(ctx context.Context, method string, at workflow.Shard) error
 	check  func(format string, args ...any) // fails the test
 	ack    func(*simShard, openTx)          // called before a write is acknowledged
 }
@@ -109,31 +108,42 @@ func (c simConn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.Ca
 
 func (c simConn) Invoke(ctx context.Context, method string, args, reply any, _ ...grpc.CallOption) error {
 	name := method[strings.LastIndexByte(method, '/')+1:]
-	if c.s.c.before != nil {
-		if err := c.s.c.before(name, c.s.at); err != nil {
-			return errs.ToGRPC(err)
-		}
-	}
-	if err := ctx.Err(); err != nil {
-		return errs.ToGRPC(err)
-	}
-	if c.s.down {
-		return errs.ToGRPC(errs.New(errs.PeerUnreachable, nil, "tablet of %s is down", c.s.at))
-	}
-	resp, err := c.s.serve(ctx, name, args.(proto.Message))
+	resp, err := c.s.intercept(ctx, name, func() (any, error) { return c.s.serve(ctx, name, args.(proto.Message)) })
 	if err != nil {
 		return errs.ToGRPC(err)
-	}
-	if c.s.c.after != nil {
-		if err := c.s.c.after(name, c.s.at); err != nil {
-			return errs.ToGRPC(err)
-		}
 	}
 	proto.Merge(reply.(proto.Message), resp.(proto.Message))
 	return nil
 }
 
+func (c *simCluster) setHooks(before, after func(context.Context, string, workflow.Shard) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.before, c.after = before, after
+}
+
+func (s *simShard) intercept(ctx context.Context, name string, fn func() (any, error)) (any, error) {
+	s.c.mu.Lock()
+	before, after := s.c.before, s.c.after
+	s.c.mu.Unlock()
+	if before != nil {
+		if err := before(ctx, name, s.at); err != nil {
+			return nil, err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	resp, err := fn()
+	if err == nil && after != nil {
+		err = after(ctx, name, s.at)
+	}
+	return resp, err
+}
+
 func (s *simShard) serve(ctx context.Context, name string, args proto.Message) (any, error) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
 	for _, m := range tabletpb.Tablet_ServiceDesc.Methods {
 		if m.MethodName == name {
 			return m.Handler(s, ctx, func(in any) error { proto.Merge(in.(proto.Message), args); return nil }, nil)
@@ -216,8 +226,6 @@ func (s *simShard) Status(context.Context, *tabletpb.StatusRequest) (*tabletpb.S
 
 // AwaitFence kills every other transaction that is open and lets the rest commit.
 func (s *simShard) AwaitFence(_ context.Context, r *tabletpb.AwaitFenceRequest) (*tabletpb.AwaitFenceResponse, error) {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
 	s.refresh()
 	if s.routing.Epoch < r.Epoch {
 		return nil, errs.New(errs.Timeout, nil, "epoch %d is not known", r.Epoch)
@@ -252,8 +260,6 @@ func (c *simCluster) acknowledge(s *simShard, tx openTx) {
 }
 
 func (s *simShard) WaitForPosition(_ context.Context, r *tabletpb.WaitForPositionRequest) (*tabletpb.WaitForPositionResponse, error) {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
 	for id, p := range r.Positions {
 		st := s.streams[id]
 		if st == nil || st.spec.Workflow != r.Workflow {
