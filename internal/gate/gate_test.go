@@ -13,6 +13,16 @@ func TestGate(t *testing.T) {
 	t.Run("prepared", func(t *testing.T) { testPrepared(t, c) })
 	t.Run("sharded writes", func(t *testing.T) { testShardedWrites(t, c) })
 	t.Run("differential", func(t *testing.T) { testDifferential(t, c) })
+	t.Run("transactions", func(t *testing.T) { testTransactions(t, c) })
+	t.Run("partial commit", func(t *testing.T) { testPartialCommit(t, c) })
+	t.Run("row move", func(t *testing.T) { testRowMove(t, c) })
+	t.Run("use", func(t *testing.T) { testUse(t, c) })
+	t.Run("show", func(t *testing.T) { testShow(t, c) })
+	t.Run("settings", func(t *testing.T) { testSettings(t, c) })
+	t.Run("multi statements", func(t *testing.T) { testMultiStatements(t, c) })
+	t.Run("clients", func(t *testing.T) { testClients(t, c) })
+	t.Run("command line", func(t *testing.T) { testCommandLine(t, c) })
+	t.Run("kill", func(t *testing.T) { testKill(t, c) })
 }
 
 func testUnsharded(t *testing.T, c *testCluster) {

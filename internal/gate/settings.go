@@ -133,7 +133,7 @@ func (s *session) assignVar(ctx context.Context, name string, a sqlast.Assign) e
 		value = values[0]
 	}
 	if a.Name == "sql_mode" {
-		if mode := sqlast.GrammarMode(value); mode != "" {
+		if mode := sqlast.GrammarMode(strings.Trim(value, "'")); mode != "" {
 			return unsupported("sql_mode %s: it changes how statements are read, and a gate must read them to place them", mode)
 		}
 	}
@@ -164,6 +164,9 @@ func (s *session) try(ctx context.Context, sql string, next settings) error {
 	return err
 }
 
+// trickyCharsets are those of clients whose statements cannot be read byte by byte.
+var trickyCharsets = map[string]bool{"gbk": true, "gb18030": true, "gb2312": true, "big5": true, "sjis": true, "cp932": true, "euckr": true}
+
 // setNames is SET NAMES and SET CHARACTER SET.
 func (s *session) setNames(ctx context.Context, a sqlast.Assign) error {
 	next := settings{vars: slices.Clone(s.settings.vars)}
@@ -178,6 +181,9 @@ func (s *session) setNames(ctx context.Context, a sqlast.Assign) error {
 		next.names = word + a.Value.SQL
 	default:
 		next.names = word + a.Expr
+	}
+	if charset := strings.ToLower(strings.Trim(string(a.Value.Text), "'\"")); trickyCharsets[charset] {
+		return unsupported("%s: the second byte of a character may look like a quote or a backslash, and a gate must read statements to place them", charset)
 	}
 	next.render()
 	return s.try(ctx, "SET "+next.names, next)

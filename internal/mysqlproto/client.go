@@ -40,7 +40,8 @@ type Client struct {
 	ID      uint32 // the server's number of the session, as KILL takes it
 	Version string
 	salt    []byte
-	columns uint64 // of the rows that are being read
+	pending []uint8 // the sequence numbers with which the answers that are due begin
+	columns uint64  // of the rows that are being read
 	row     []byte // a row that came in several packets
 }
 
@@ -258,22 +259,32 @@ func (c *Client) Abort() { c.nc.Close() }
 // Queue adds a command to the output; it leaves with the next Send or Flush. Answers come in the order of the commands.
 func (c *Client) Queue(cmd byte, payload []byte) error {
 	c.newCommand()
-	c.seq = 0
 	head := len(payload) + 1
+	var err error
 	if head < maxFragment {
 		h := [headerSize + 1]byte{byte(head), byte(head >> 8), byte(head >> 16), 0, cmd}
-		if _, err := c.w.Write(h[:]); err != nil {
-			return fmt.Errorf("%w: %w", ErrNotSent, err)
+		c.seq++
+		if _, err = c.w.Write(h[:]); err == nil {
+			_, err = c.w.Write(payload)
 		}
-		if _, err := c.w.Write(payload); err != nil {
-			return fmt.Errorf("%w: %w", ErrNotSent, err)
-		}
-		return nil
+	} else {
+		err = c.WritePacket(append([]byte{cmd}, payload...))
 	}
-	if err := c.WritePacket(append([]byte{cmd}, payload...)); err != nil {
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
+	if cmd != mysql.COM_STMT_CLOSE { // it has no answer
+		c.pending = append(c.pending, c.seq)
+	}
 	return nil
+}
+
+// answer prepares for reading the answer to the oldest command.
+func (c *Client) answer() {
+	if len(c.pending) > 0 {
+		c.seq = c.pending[0]
+		c.pending = c.pending[:copy(c.pending, c.pending[1:])]
+	}
 }
 
 // Send sends a command.

@@ -118,10 +118,12 @@ func Error(code uint16, state, message string) *mysql.MyError {
 	return &mysql.MyError{Code: code, State: state, Message: message}
 }
 
-// AsError is what a client is told of err: MySQL's own error if there is one in the chain, else the entry of the catalogue.
+// AsError is what a client is told of err: the entry of the catalogue if err is an occurrence of one, else MySQL's own error.
 func AsError(err error) *mysql.MyError {
-	if e, ok := errors.AsType[*mysql.MyError](err); ok {
-		return e
+	if _, known := errors.AsType[*errs.Error](err); !known {
+		if e := AsMySQL(err); e != nil {
+			return e
+		}
 	}
 	e := errs.Of(err)
 	return Error(e.MySQLErrno, e.SQLState, e.Error()+" ["+e.Code+"]")

@@ -20,7 +20,7 @@ func (c *Client) Describe(ctx context.Context, sql string) (Prepared, error) {
 	if err := c.Send(mysql.COM_STMT_PREPARE, []byte(sql)); err != nil {
 		return Prepared{}, err
 	}
-	c.seq = 1
+	c.answer()
 	var out Prepared
 	head, err := c.prepareHead()
 	if err != nil {
@@ -69,7 +69,7 @@ func (c *Client) definitions(n int) ([]Column, error) {
 
 // RelayPrepare sends the answer to COM_STMT_PREPARE on. MySQL's refusal is sent on too and is no error.
 func (c *Client) RelayPrepare(dst *ServerConn) error {
-	c.seq = 1
+	c.answer()
 	head, err := c.prepareHead()
 	if e := AsMySQL(err); e != nil {
 		return asClient(dst.WriteError(e))

@@ -155,7 +155,7 @@ func finishRows(dst *ServerConn, end OK, serverErr *mysql.MyError, adjust func(*
 
 // RelayFieldList sends the answer to COM_FIELD_LIST on.
 func (c *Client) RelayFieldList(dst *ServerConn) error {
-	c.seq = 1
+	c.answer()
 	for {
 		p, err := c.ReadPacket(1 << 20)
 		if err != nil {

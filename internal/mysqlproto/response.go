@@ -16,7 +16,7 @@ type Response struct {
 
 // Response reads the first packet of the answer to the oldest command that is not answered yet. Any error is ErrLost.
 func (c *Client) Response() (Response, error) {
-	c.seq = 1
+	c.answer()
 	return c.NextResponse()
 }
 
