@@ -319,7 +319,7 @@ func (a *api) ApplySchema(ctx context.Context, req *controlpb.ApplySchemaRequest
 		done := []string{}
 		for _, s := range shards {
 			at := workflow.Shard{Keyspace: req.Keyspace, Name: s}
-			err := c.do(fmt.Sprintf("on %s: %s", at, strings.Join(statements, "; ")), func() error { return a.applySchema(ctx, at, statements) })
+			err := c.do(fmt.Sprintf("on %s: %s", at, strings.Join(strings.Fields(strings.Join(statements, "; ")), " ")), func() error { return a.applySchema(ctx, at, statements) })
 			if err != nil {
 				return fmt.Errorf("apply schema on %s (done on: %s): %w", at, orNone(done), err)
 			}

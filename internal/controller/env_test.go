@@ -24,7 +24,7 @@ import (
 
 // env is a cluster of simulated tablets behind real gRPC servers, and controllers that share a topology in memory.
 type env struct {
-	t       *testing.T
+	t       testing.TB
 	ctx     context.Context
 	store   *memory.Store
 	topo    *topo.Topology
@@ -40,7 +40,7 @@ type node struct {
 	api    controlpb.ControlClient
 }
 
-func newEnv(t *testing.T) *env {
+func newEnv(t testing.TB) *env {
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	ctx, cancel := context.WithCancel(context.Background())
@@ -128,7 +128,13 @@ func (e *env) pump() {
 // controller starts a controller with its own client of the topology.
 func (e *env) controller(id string) *node {
 	client := e.store.Client()
-	n := &node{client: client}
+	n := e.controllerOn(id, client)
+	n.client = client
+	return n
+}
+
+func (e *env) controllerOn(id string, client topo.Store) *node {
+	n := &node{}
 	var err error
 	n.Controller, err = New(Config{GRPCListen: "buffer", ID: id}, Deps{Topo: topo.New(client), Log: log.Discard(),
 		Dial: func(addr string) (grpc.ClientConnInterface, error) { return e.conns[addr], nil }})
@@ -209,7 +215,7 @@ const customerVSchema = `{"sharded":true,"vindexes":{"bin":{"type":"binary"}},"t
   "customer":{"column_vindexes":[{"column":"id","name":"bin"}]}}}`
 
 // moveEnv is commerce/0 with two tables and a sequence, and an empty customer/-80,80-.
-func moveEnv(t *testing.T) (*env, *node) {
+func moveEnv(t testing.TB) (*env, *node) {
 	e := newEnv(t)
 	e.shards("commerce", "0")
 	e.shards("customer", "-80", "80-")

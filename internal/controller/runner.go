@@ -115,6 +115,9 @@ func resume(ctx context.Context, t *topo.Topology, name string, term int64, now 
 	if rec.state.Term > term {
 		return rec, rec.state, nil, errDeposed
 	}
+	if rec.routing, err = t.Routing(ctx); err != nil { // here, so that it need not be read while writes are held
+		return rec, rec.state, nil, err
+	}
 	next, effects := workflow.Step(rec.state, now, workflow.Resume{Term: term})
 	return rec, next, effects, nil
 }
