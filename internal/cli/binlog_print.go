@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -31,15 +32,16 @@ func (a *app) binlogGroups(ctx context.Context, src *inspect.Source, span inspec
 		return print.member(m)
 	}}
 	sum, err := src.Scan(ctx, span, nil, g)
-	if endErr := print.end(sum, groups, g.Coarse()); err == nil {
-		err = endErr
+	if err != nil {
+		return errors.Join(err, print.flush())
 	}
-	return err
+	return print.end(sum, groups, g.Coarse())
 }
 
-// groupPrinter writes lines as they come, and the end of it also when the scan failed.
+// groupPrinter writes lines as they come.
 type groupPrinter interface {
 	member(m *inspect.Member) error
+	flush() error // when the scan fails
 	end(sum inspect.Summary, groups int, coarse []inspect.CoarseTable) error
 }
 
@@ -62,11 +64,16 @@ func (p *groupTable) member(m *inspect.Member) error {
 	return nil
 }
 
+func (p *groupTable) flush() error {
+	if p.t == nil {
+		return nil
+	}
+	return p.t.flush()
+}
+
 func (p *groupTable) end(sum inspect.Summary, groups int, coarse []inspect.CoarseTable) error {
-	if p.t != nil {
-		if err := p.t.flush(); err != nil {
-			return err
-		}
+	if err := p.flush(); err != nil {
+		return err
 	}
 	p.a.notes(sum)
 	p.a.coarse(coarse)
@@ -137,6 +144,9 @@ func (p *groupJSON) member(m *inspect.Member) error {
 	_, err = fmt.Fprintf(p.a.out, "%s%s", sep, raw)
 	return err
 }
+
+// flush leaves a document that is not complete, and so cannot be taken for the whole.
+func (p *groupJSON) flush() error { return nil }
 
 func (p *groupJSON) begin() string {
 	return fmt.Sprintf("{\n  \"apiVersion\": %q,\n  \"by\": %q,\n  \"transactions\": [\n    ", apiVersion, p.by)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"braid/internal/inspect"
 )
@@ -55,7 +56,7 @@ func (a *app) topSizes(r *inspect.TopReport) error {
 		return nil
 	}
 	fmt.Fprintln(a.out)
-	t := newTable(a.out, "TRANSACTION SIZE", "TRANSACTIONS", "BEFORE", "ROWS", "BYTES", "SHARE")
+	t := newTable(a.out, "TRANSACTION SIZE", "TRANSACTIONS", "BEFORE", "ROWS", "BYTES", "SHARE", "")
 	for _, x := range r.Sizes {
 		bounds := "below " + inspect.Size(x.To)
 		if x.To == 0 {
@@ -63,7 +64,8 @@ func (a *app) topSizes(r *inspect.TopReport) error {
 		} else if x.From > 0 {
 			bounds = inspect.Size(x.From) + " – " + inspect.Size(x.To)
 		}
-		t.row(bounds, x.Transactions, x.Before, x.Rows, inspect.Size(x.Bytes), percent(float64(x.Bytes)/float64(max(r.Span.Bytes, 1))))
+		share := float64(x.Bytes) / float64(max(r.Span.Bytes, 1))
+		t.row(bounds, x.Transactions, x.Before, x.Rows, inspect.Size(x.Bytes), percent(share), strings.Repeat("#", int(20*share+0.5)))
 	}
 	return t.flush()
 }

@@ -15,8 +15,10 @@ type Table struct {
 	ID     uint32
 	Name   string // db.table
 	Def    *schema.Table
-	Server bool   // the definition is the server's; else the log's own, which lacks unique keys beside the primary key
-	Opaque string // why its rows cannot be read; Def is nil then
+	Server bool // the definition is the server's; else the log's own, which lacks unique keys beside the primary key
+	// Keyless: nothing identifies a row, as far as the definition tells.
+	Keyless bool
+	Opaque  string // why its rows cannot be read; Def is nil then
 
 	decoder *rowimage.Decoder
 }
@@ -74,6 +76,7 @@ func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*Table, err
 	if t.Server = t.Def != nil && parsed.Fits(t.Def) == nil; !t.Server {
 		t.Def = define(parsed)
 	}
+	t.Keyless = len(t.Def.KeyColumns()) == 0 && (t.Server || parsed.Named)
 	if old := c.latest[name]; old != nil && old.Server == t.Server && (old.Def == t.Def || reflect.DeepEqual(old.Def, t.Def)) {
 		return old, nil
 	}

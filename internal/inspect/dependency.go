@@ -21,8 +21,16 @@ func newTracked(mode writeset.Mode) *tracked {
 }
 
 func (k *tracked) begin(t *Transaction) {
-	barrier := t.DDL != nil || len(t.Statements) > 0
-	k.tracker.Begin(writeset.Header{Clock: clock(t), Barrier: barrier})
+	k.tracker.Begin(writeset.Header{Clock: clock(t), Barrier: t.DDL != nil})
+}
+
+// end returns what the transaction must wait for: everything, if it did something that is not in rows. That is also taken of one without any
+// rows, which may have changed accounts, views or routines.
+func (k *tracked) end(t *Transaction) writeset.Dependency {
+	if len(t.Statements) > 0 || t.Rows == 0 {
+		k.opaque()
+	}
+	return k.tracker.End()
 }
 
 // clock is the source's logical clock; an XA transaction has none that says anything.

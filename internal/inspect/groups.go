@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -87,10 +88,7 @@ func (g *Groups) Rows(_ *Transaction, e *RowEvent) error {
 func (g *Groups) End(t *Transaction) error {
 	var d writeset.Dependency
 	if g.tracked != nil {
-		if len(t.Statements) > 0 {
-			g.tracked.opaque()
-		}
-		d = g.tracked.tracker.End()
+		d = g.tracked.end(t)
 	} else {
 		d = g.order.add(t)
 	}
@@ -103,8 +101,8 @@ func (g *Groups) End(t *Transaction) error {
 	if t.DDL != nil {
 		m.DDL = t.DDL.SQL
 		for _, o := range t.DDL.Objects {
-			if name := o.DB + "." + o.Table; len(t.Tables) == 0 {
-				m.Tables = append(m.Tables, name)
+			if len(t.Tables) == 0 {
+				m.Tables = append(m.Tables, o.DB+"."+cmp.Or(o.Table, "*"))
 			}
 		}
 	}

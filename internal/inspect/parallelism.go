@@ -68,10 +68,7 @@ func (p *Parallelism) Rows(_ *Transaction, e *RowEvent) error {
 // End implements Sink.
 func (p *Parallelism) End(t *Transaction) error {
 	for i, k := range p.track {
-		if len(t.Statements) > 0 {
-			k.opaque()
-		}
-		d := k.tracker.End()
+		d := k.end(t)
 		p.graphs[i].Add(&d, costCommit+costRow*t.Rows)
 	}
 	return nil

@@ -188,7 +188,7 @@ func (c *Top) findings(r *TopReport) []string {
 	}
 	for i := range r.Tables {
 		if t := &r.Tables[i]; t.NoPrimaryKey && t.Updates+t.Deletes > 0 {
-			say("%s has no primary key: a native replica scans the table for each of its %d updates and deletes", t.Table, t.Updates+t.Deletes)
+			say("%s has no primary key: a native replica searches the table for each of its %d updates and deletes", t.Table, t.Updates+t.Deletes)
 		}
 	}
 	if share := ratio(r.Biggest[0].Bytes, r.Span.Bytes); share >= tellShare && r.Span.Transactions > 1 {
@@ -203,7 +203,7 @@ func (c *Top) findings(r *TopReport) []string {
 	}
 	for i := range r.Tables {
 		if t := &r.Tables[i]; t.DDL > 0 {
-			say("%s was changed by %d DDL statements: each waits for all before it, and all behind wait for it", t.Table, t.DDL)
+			say("%s was changed by DDL (%d times): it waits for all before it, and all behind wait for it", t.Table, t.DDL)
 		}
 	}
 	return out

@@ -76,7 +76,7 @@ func (c *Top) Rows(t *Transaction, e *RowEvent) error {
 	c.kind(e.Kind.String(), e.Count, e.Bytes)
 	key := e.Table.Key()
 	if len(key) == 0 {
-		if e.Table.Def != nil && e.Table.Server && len(c.keyless) < maxTables {
+		if e.Table.Keyless && len(c.keyless) < maxTables {
 			c.keyless[e.Table.Name] = true
 		}
 		return nil
@@ -120,7 +120,7 @@ func (c *Top) End(t *Transaction) error {
 	case t.DDL != nil:
 		c.ddl(t)
 	case len(t.Statements) > 0:
-		c.kind("statement", int64(len(t.Statements)), max(t.Bytes()-t.RowBytes, 0))
+		c.kind("statement", 0, max(t.Bytes()-t.RowBytes, 0))
 	}
 	size := t.Bytes()
 	class := 0
@@ -137,7 +137,7 @@ func (c *Top) End(t *Transaction) error {
 }
 
 func (c *Top) ddl(t *Transaction) {
-	c.kind("ddl", 1, max(t.Bytes()-t.RowBytes, 0))
+	c.kind("ddl", 0, max(t.Bytes()-t.RowBytes, 0))
 	for _, o := range t.DDL.Objects {
 		if o.Table != "" {
 			c.table(o.DB+"."+o.Table).ddl++
