@@ -119,7 +119,7 @@ func (a *api) check(ctx context.Context, s workflow.State, v workflow.Verb) (wor
 	if v.Kind != workflow.SwitchTraffic && v.Kind != workflow.Reverse {
 		return workflow.Estimate{}, nil
 	}
-	// A stream that has just begun to follow does not know its lag before its first heartbeat.
+	// A stream that was started just now does not know its lag before its first heartbeat.
 	patience := time.NewTimer(6 * timeouts.StreamHeartbeat)
 	defer patience.Stop()
 	for {
@@ -153,7 +153,7 @@ func (a *api) checkOnce(ctx context.Context, s workflow.State, v workflow.Verb) 
 		case []workflow.StreamSeen:
 			for _, st := range value {
 				est.Lag = max(est.Lag, time.Duration(st.LagMS)*time.Millisecond)
-				retry = retry || st.LagMS < 0
+				retry = retry || st.State == workflow.StreamInit || st.State == workflow.StreamRunning && st.LagMS < 0
 			}
 		case []workflow.Sequence:
 			est.Sequences = value

@@ -57,6 +57,8 @@ type Controller struct {
 	grpc  *grpc.Server
 	http  *http.Server
 	addr  net.Addr
+
+	period time.Duration // of looking at the streams of workflows at rest
 }
 
 // New checks the configuration; nothing runs yet.
@@ -64,7 +66,7 @@ func New(cfg Config, deps Deps) (*Controller, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("controller configuration: %w", err)
 	}
-	c := &Controller{cfg: cfg, deps: deps, log: deps.Log.With("controller", cfg.ID), cache: topo.NewCache(deps.Topo)}
+	c := &Controller{cfg: cfg, deps: deps, log: deps.Log.With("controller", cfg.ID), cache: topo.NewCache(deps.Topo), period: observePeriod}
 	c.exec = &executor{topo: deps.Topo, tablets: &directory{cache: c.cache, dial: deps.Dial}}
 	return c, nil
 }
@@ -164,7 +166,7 @@ func (c *Controller) lead(ctx context.Context, term topo.Leader) {
 	defer cancel()
 	stop := afterDone(ctx, term.Done(), cancel)
 	defer stop()
-	f := newForeman(foremanDeps{topo: c.deps.Topo, exec: c.exec, log: c.log, now: time.Now, period: observePeriod}, term.Token(), c.cfg.ID)
+	f := newForeman(foremanDeps{topo: c.deps.Topo, exec: c.exec, log: c.log, now: time.Now, period: c.period}, term.Token(), c.cfg.ID)
 	f.run(ctx)
 }
 

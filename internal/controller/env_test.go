@@ -139,6 +139,7 @@ func (e *env) controllerOn(id string, client topo.Store) *node {
 	n.Controller, err = New(Config{GRPCListen: "buffer", ID: id}, Deps{Topo: topo.New(client), Log: log.Discard(),
 		Dial: func(addr string) (grpc.ClientConnInterface, error) { return e.conns[addr], nil }})
 	require.NoError(e.t, err)
+	n.period = 10 * time.Millisecond
 	lis := bufconn.Listen(1 << 20)
 	require.NoError(e.t, n.start(e.ctx, lis))
 	conn := e.dialTo(lis)

@@ -8,6 +8,7 @@ import (
 	tabletpb "braid/api/tablet"
 	"braid/internal/base/errs"
 	"braid/internal/base/timeouts"
+	"braid/internal/gtid"
 	"braid/internal/vschema"
 	"braid/internal/workflow"
 )
@@ -60,7 +61,7 @@ func (x *executor) placeStreams(ctx context.Context, e workflow.PlaceStreams) er
 			continue
 		}
 		source := sourceOf(st)
-		if position := want[source]; st.Position != position || st.State != workflow.StreamStopped {
+		if position := want[source]; !samePosition(st.Position, position) || st.State != workflow.StreamStopped {
 			moved[st.Id] = position
 		}
 		delete(want, source)
@@ -75,6 +76,16 @@ func (x *executor) placeStreams(ctx context.Context, e workflow.PlaceStreams) er
 		return c.UpdateStreams(ctx, &tabletpb.UpdateStreamsRequest{Workflow: name, State: workflow.StreamStopped, Positions: moved})
 	})
 	return err
+}
+
+// samePosition compares GTID sets: a server may write one in several ways.
+func samePosition(a, b string) bool {
+	x, err := gtid.Parse(a)
+	if err != nil {
+		return a == b
+	}
+	y, err := gtid.Parse(b)
+	return err == nil && x.Equal(y)
 }
 
 var errNoPosition = errs.New(errs.Internal, nil, "its source gave no position, and without one it would copy everything again")

@@ -121,7 +121,7 @@ func (s *State) refuse(now time.Time, err error, _ []Result) {
 	s.Last = &Switch{Verb: s.Verb.Kind, Types: s.Verb.Types, Result: Undone, Error: err.Error()}
 	s.Message = err.Error()
 	s.log(now, string(s.Verb.Stage), "not switched: %s", err)
-	s.rest(s.following())
+	s.rest(s.Verb.Before)
 }
 
 // lock: and what an undone attempt may have left over is removed, so that it costs nothing while writes are held.

@@ -49,7 +49,9 @@ func (e CopySchema) String() string {
 	}
 	return text
 }
-func (e CreateStreams) String() string { return "create streams" + fromShards(e.Streams) }
+func (e CreateStreams) String() string {
+	return "create streams" + fromShards(e.Streams) + ", as far as they are missing"
+}
 func (e PlaceStreams) String() string {
 	return "place streams of " + streamNames(e.Streams) + fromShards(e.Streams) + ", standing still, where their source stands"
 }

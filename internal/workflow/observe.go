@@ -29,12 +29,6 @@ func (s *State) observed(now time.Time, o Observed) []Effect {
 	if s.Writes() == Target {
 		phase = Switched
 	}
-	if message == "" && s.Last != nil && s.Last.Result == Undone {
-		message = s.Message // why the last switch did not happen stays to be read
-		if s.Phase == Failed {
-			message = ""
-		}
-	}
 	if phase != s.Phase {
 		s.log(now, "streams", "%s → %s%s", s.Phase, phase, colon(message))
 	}

@@ -67,7 +67,7 @@ var firstStage = map[VerbKind]Stage{
 }
 
 func (s *State) accept(now time.Time, v Verb) {
-	v.Stage, v.Failures = firstStage[v.Kind], 0
+	v.Stage, v.Failures, v.Before = firstStage[v.Kind], 0, s.Phase
 	s.Verb, s.Cut, s.Message = &v, nil, ""
 	s.Serial++
 	s.log(now, string(v.Kind), "%s", v.describe())

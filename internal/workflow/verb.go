@@ -31,6 +31,7 @@ type Verb struct {
 	MaxLagMS  int64             `json:"max_lag_ms,omitempty"`
 	TimeoutMS int64             `json:"timeout_ms,omitempty"`
 
+	Before   Phase `json:"before"` // where a verb that is refused returns to
 	Stage    Stage `json:"step"`
 	Failures int   `json:"failures,omitempty"` // of the present stage, in a row
 }
