@@ -37,9 +37,15 @@ type Progress struct {
 type Config struct {
 	// Save returns the statement that records progress. It commits with the data (A1).
 	Save func(p Progress) string
-	// Contest looks at rows that another source may own, inside the transaction that wrote them, and returns a statement
-	// that remembers those that are (or ""). Needed for tables in mode Contested only.
-	Contest func(ctx context.Context, conn *sqlconn.Conn, checks []Check) (string, error)
+	// Contest is asked, inside of the transaction that has just written them, about keys of merged tables that may not have
+	// become what they should. It returns statements that keep the rows of those that others own. first says that nothing of an
+	// earlier call in this transaction stands: it was rolled back, or there was none.
+	Contest func(ctx context.Context, conn *sqlconn.Conn, finals map[*Table]map[string]Final, first bool) (keep []string, err error)
+	// Contested says that rows are kept at all, and Kept that one is, so that its changes are shown to Contest.
+	Contested func() bool
+	Kept      func(t *Table, key string) bool
+	// Committed is called after each commit.
+	Committed func()
 	// Repeats is told why a packet is sent again, and how often it was.
 	Repeats func(err error, attempt int)
 }
@@ -56,6 +62,8 @@ type Applier struct {
 
 	saved   gtid.Set // the position in the stream's row
 	pending Progress // with the group
+	missed  []int    // statements of the last packet whose soft expectation was not met
+	asked   bool     // Contest was called in this transaction
 	open    bool     // parts of a large transaction were sent and are not committed
 	partial bool     // the last transaction is not complete
 }
@@ -206,6 +214,10 @@ func (a *Applier) Commit(ctx context.Context) error {
 func (a *Applier) done(p Progress) {
 	a.saved = p.Position
 	a.pending.Transactions = 0
+	a.asked = false
+	if a.cfg.Committed != nil {
+		a.cfg.Committed()
+	}
 }
 
 func (a *Applier) clear() {
@@ -237,7 +249,7 @@ func (a *Applier) single(ctx context.Context) error {
 		if err := a.one(ctx, group[first:end], at); err != nil {
 			return err
 		}
-		a.saved = at.Position
+		a.done(at)
 		first = end
 	}
 	target.Transactions = 0
@@ -299,6 +311,12 @@ func (a *Applier) sendPart(ctx context.Context) error {
 	send := func() error {
 		text, stmts := a.batch.mark()
 		err := a.exec(ctx, &a.batch)
+		if err == nil {
+			a.tail.Reset(false)
+			if err = a.contest(ctx); err == nil {
+				err = a.exec(ctx, &a.tail)
+			}
+		}
 		if err != nil {
 			a.batch.restore(text, stmts)
 		}
@@ -316,13 +334,11 @@ func (a *Applier) sendPart(ctx context.Context) error {
 		}
 		return err
 	}
-	checks := slices.Clone(a.batch.checks)
 	gtid := a.batch.gtid
 	a.open = true
 	a.group = a.group[:0]
 	a.batch.Reset(false)
 	a.batch.Source(gtid)
-	a.batch.checks = checks
 	return nil
 }
 
@@ -333,7 +349,7 @@ func (a *Applier) send(ctx context.Context, p Progress) error {
 	text, stmts := b.mark()
 	defer b.restore(text, stmts)
 	save := a.cfg.Save(p)
-	if !b.checked && len(b.checks) == 0 {
+	if !b.checked && len(b.merged) == 0 {
 		b.Control(save)
 		b.Control("COMMIT")
 		return a.exec(ctx, b)
@@ -342,21 +358,38 @@ func (a *Applier) send(ctx context.Context, p Progress) error {
 		return err
 	}
 	a.tail.Reset(false)
-	if len(b.checks) > 0 {
-		remember, err := a.cfg.Contest(ctx, a.conn, b.checks)
-		if err != nil {
-			return err
-		}
-		a.tail.Control(remember)
+	if err := a.contest(ctx); err != nil {
+		return err
 	}
 	a.tail.Control(save)
 	a.tail.Control("COMMIT")
 	return a.exec(ctx, &a.tail)
 }
 
+// contest lets the owner settle the keys of merged tables, if there is anything to settle, and adds its statements to the tail.
+func (a *Applier) contest(ctx context.Context) error {
+	if len(a.batch.merged) == 0 || len(a.missed) == 0 && !a.cfg.Contested() {
+		return nil
+	}
+	finals := a.batch.doubtful(a.missed, a.cfg.Kept)
+	if len(finals) == 0 {
+		return nil
+	}
+	first := !a.asked
+	a.asked = true
+	keep, err := a.cfg.Contest(ctx, a.conn, finals, first)
+	for _, sql := range keep {
+		a.tail.Control(sql)
+	}
+	return err
+}
+
 // exec runs a packet and compares what its statements found with what they must find.
 func (a *Applier) exec(ctx context.Context, b *Batch) error {
 	b.close()
+	if b == &a.batch {
+		a.missed = a.missed[:0]
+	}
 	if len(b.buf) == 0 {
 		return nil
 	}
@@ -371,7 +404,11 @@ func (a *Applier) exec(ctx context.Context, b *Batch) error {
 		return b.explain(err)
 	}
 	for i, res := range results {
-		if s := &b.stmts[i]; s.want != anyRows && uint64(s.want) != res.Affected {
+		switch s := &b.stmts[i]; {
+		case s.want == anyRows || uint64(s.want) == res.Affected:
+		case s.soft:
+			a.missed = append(a.missed, i)
+		default:
 			return s.failure(ErrMissing)
 		}
 	}
@@ -392,7 +429,7 @@ func (b *Batch) explain(err error) error {
 }
 
 func (s *statement) failure(err error) *Failure {
-	return &Failure{GTID: s.gtid, Verb: s.verb.String(), Table: s.table.Target.Name, Key: s.table.FormatKey(s.key), Rows: s.rows, Err: err}
+	return &Failure{GTID: s.gtid, Verb: s.verb.String(), Table: s.table.Target.Name, Key: s.table.FormatKey(s.table.Key(s.row)), Rows: s.rows, Err: err}
 }
 
 // repeat runs send until it succeeds or fails for good. After every failure the transaction is rolled back, unless it is
@@ -409,6 +446,7 @@ func (a *Applier) repeat(ctx context.Context, send func() error) error {
 		if _, rerr := a.conn.Exec(ctx, "ROLLBACK"); rerr != nil {
 			return errors.Join(err, rerr)
 		}
+		a.asked = false
 		if !retryable(err) {
 			return err
 		}

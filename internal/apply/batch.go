@@ -23,7 +23,7 @@ const (
 	verbControl verb = iota
 	verbInsert
 	verbUpsert // replaces the row that is there
-	verbAbsent // keeps it
+	verbIgnore // keeps it, or whatever else is in the way
 	verbUpdate
 	verbDelete
 )
@@ -37,15 +37,22 @@ type statement struct {
 	table *Table
 	verb  verb
 	rows  int
-	want  int // rows that it must find, or anyRows
+	want  int  // rows that it must find, or anyRows
+	soft  bool // fewer are no failure: the keys may be contested
+	from  int  // of a soft one: the place of its first row in merged
 	gtid  string
-	key   rowimage.Row // of its first row
+	row   rowimage.Row // its first one
 }
 
-// Check is a key that another source may own on the target (Contested).
-type Check struct {
-	Table *Table
-	Key   rowimage.Row
+// Final is what a key of a merged table is after a batch: a row, or nil when it was deleted.
+type Final struct {
+	Key, Row rowimage.Row
+}
+
+// written is a change of a merged table.
+type written struct {
+	table         *Table
+	before, after rowimage.Row
 }
 
 // Batch is the text of one packet under construction: consecutive changes of a kind become one statement. It is reused, so
@@ -58,13 +65,13 @@ type Batch struct {
 	open    bool // the last statement takes more rows
 	begun   int  // where the open statement's text begins
 	checked bool // some statement has an expectation
-	checks  []Check
+	merged  []written
 	gtid    string
 }
 
 // Reset empties the batch and starts a transaction in it, unless one is open on the session already.
 func (b *Batch) Reset(begin bool) {
-	b.buf, b.stmts, b.checks = b.buf[:0], b.stmts[:0], b.checks[:0]
+	b.buf, b.stmts, b.merged = b.buf[:0], b.stmts[:0], b.merged[:0]
 	b.open, b.checked, b.gtid = false, false, ""
 	if begin {
 		b.Control("BEGIN")
@@ -104,8 +111,6 @@ func (b *Batch) Change(t *Table, op vstream.Op, before, after rowimage.Row) erro
 		b.changeUpsert(t, op, before, after)
 	case Strict:
 		b.changeStrict(t, op, before, after)
-	case Contested:
-		b.changeContested(t, op, before, after)
 	case Merge:
 		b.changeMerge(t, op, before, after)
 	default:
@@ -143,33 +148,70 @@ func (b *Batch) changeStrict(t *Table, op vstream.Op, before, after rowimage.Row
 	}
 }
 
-// changeMerge: an insert owns its key at once, whatever is there; the loser's delete comes later and does not match.
+// changeMerge touches nobody else's row. What is in the way of an insert, or has taken the place of an updated row, shows in
+// the counts.
 func (b *Batch) changeMerge(t *Table, op vstream.Op, before, after rowimage.Row) {
-	switch {
-	case op == vstream.Insert:
-		b.row(t, verbUpsert, after, anyRows)
-	case op == vstream.Update && t.sameKey(before, after):
-		b.updateRow(t, before, after, anyRows)
-	default:
-		b.deleteOwn(t, before)
-		if op == vstream.Update {
-			b.row(t, verbUpsert, after, anyRows)
-		}
-	}
-}
-
-// changeContested never touches another source's row. An update is an update of our own row if it is there, then an insert
-// if none is.
-func (b *Batch) changeContested(t *Table, op vstream.Op, before, after rowimage.Row) {
+	b.merged = append(b.merged, written{t, before, after})
 	switch {
 	case op == vstream.Update && t.sameKey(before, after):
-		b.updateRow(t, before, after, anyRows)
+		b.updateRow(t, before, after, 1)
+		b.soft()
+		return
 	case op != vstream.Insert:
 		b.deleteOwn(t, before)
 	}
 	if op != vstream.Delete {
-		b.row(t, verbAbsent, after, anyRows)
-		b.checks = append(b.checks, Check{t, t.Key(after)})
+		b.ignoreRow(t, after)
+	}
+}
+
+func (b *Batch) ignoreRow(t *Table, row rowimage.Row) {
+	b.row(t, verbIgnore, row, 1)
+	b.soft()
+	b.checked = true
+}
+
+// soft marks the last statement, whose last row is the last of merged.
+func (b *Batch) soft() {
+	s := &b.stmts[len(b.stmts)-1]
+	s.soft, s.from = true, len(b.merged)-s.rows
+}
+
+// doubtful are the keys of statements that have missed rows, and those that kept names, with what the batch leaves of them.
+func (b *Batch) doubtful(missed []int, kept func(t *Table, key string) bool) map[*Table]map[string]Final {
+	all := map[*Table]map[string]Final{}
+	for _, i := range missed {
+		s := &b.stmts[i]
+		for _, w := range b.merged[s.from : s.from+s.rows] {
+			w.each(func(key string, f Final) { doubt(all, w.table, key, f) })
+		}
+	}
+	for _, w := range b.merged {
+		w.each(func(key string, f Final) {
+			if _, doubted := all[w.table][key]; doubted || kept(w.table, key) {
+				doubt(all, w.table, key, f)
+			}
+		})
+	}
+	return all
+}
+
+func doubt(all map[*Table]map[string]Final, t *Table, key string, f Final) {
+	if all[t] == nil {
+		all[t] = map[string]Final{}
+	}
+	all[t][key] = f
+}
+
+// each visits the keys of both images with what the change leaves of them.
+func (w *written) each(visit func(key string, f Final)) {
+	if w.before != nil {
+		key := w.table.Key(w.before)
+		visit(string(rowimage.AppendRow(nil, key)), Final{Key: key})
+	}
+	if w.after != nil {
+		key := w.table.Key(w.after)
+		visit(string(rowimage.AppendRow(nil, key)), Final{Key: key, Row: w.after})
 	}
 }
 
@@ -179,9 +221,9 @@ func (b *Batch) Rows(t *Table, rows []rowimage.Row) error {
 		if err := checkWidth(t, vstream.Insert, nil, row); err != nil {
 			return err
 		}
-		if t.Mode == Contested {
-			b.row(t, verbAbsent, row, anyRows)
-			b.checks = append(b.checks, Check{t, t.Key(row)})
+		if t.Mode == Merge {
+			b.merged = append(b.merged, written{table: t, after: row})
+			b.ignoreRow(t, row)
 		} else {
 			b.row(t, verbUpsert, row, anyRows)
 		}
@@ -208,8 +250,6 @@ func (b *Batch) close() {
 	switch s := &b.stmts[len(b.stmts)-1]; s.verb {
 	case verbUpsert:
 		b.buf = append(b.buf, s.table.upsert...)
-	case verbAbsent:
-		b.buf = append(b.buf, s.table.absent...)
 	case verbDelete:
 		b.buf = append(b.buf, ')')
 	}
@@ -234,25 +274,22 @@ func (b *Batch) extend(t *Table, v verb, want int) bool {
 
 func (b *Batch) row(t *Table, v verb, row rowimage.Row, want int) {
 	if !b.extend(t, v, want) {
-		b.start(statement{table: t, verb: v, rows: 1, want: want, key: t.Key(row)})
-		b.buf = append(b.buf, t.insert...)
+		b.start(statement{table: t, verb: v, rows: 1, want: want, row: row})
+		if v == verbIgnore {
+			b.buf = append(b.buf, t.ignore...)
+		} else {
+			b.buf = append(b.buf, t.insert...)
+		}
 		b.open = true
 	}
-	b.buf = append(b.buf, '(')
-	for i, c := range t.write {
-		if i > 0 {
-			b.buf = append(b.buf, ',')
-		}
-		b.literal(t, c, row[c])
-	}
-	b.buf = append(b.buf, ')')
+	b.buf = t.appendValues(b.buf, row)
 }
 
 // deleteKey deletes by key, many keys in one statement.
 func (b *Batch) deleteKey(t *Table, row rowimage.Row, want int) {
 	b.checked = b.checked || want != anyRows
 	if !b.extend(t, verbDelete, want) {
-		b.start(statement{table: t, verb: verbDelete, rows: 1, want: want, key: t.Key(row)})
+		b.start(statement{table: t, verb: verbDelete, rows: 1, want: want, row: row})
 		b.buf = append(b.buf, t.delete...)
 		b.keyTuple(t)
 		b.buf = append(b.buf, " IN ("...)
@@ -285,7 +322,7 @@ func (b *Batch) keyTuple(t *Table) {
 
 // deleteOwn deletes a row if it is still its source's.
 func (b *Batch) deleteOwn(t *Table, before rowimage.Row) {
-	b.start(statement{table: t, verb: verbDelete, rows: 1, want: anyRows, key: t.Key(before)})
+	b.start(statement{table: t, verb: verbDelete, rows: 1, want: anyRows, row: before})
 	b.buf = append(b.buf, t.delete...)
 	b.where(t, before)
 }
@@ -293,7 +330,7 @@ func (b *Batch) deleteOwn(t *Table, before rowimage.Row) {
 // updateRow sets what changed. A change of nothing sets a key column to itself, so that the row is still looked for.
 func (b *Batch) updateRow(t *Table, before, after rowimage.Row, want int) {
 	b.checked = b.checked || want != anyRows
-	b.start(statement{table: t, verb: verbUpdate, rows: 1, want: want, key: t.Key(before)})
+	b.start(statement{table: t, verb: verbUpdate, rows: 1, want: want, row: before})
 	b.buf = append(b.buf, t.update...)
 	n := 0
 	for _, c := range t.write {
@@ -344,3 +381,26 @@ func (t *Table) sameKey(before, after rowimage.Row) bool {
 }
 
 func sameCell(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
+
+// InsertIgnore is a statement that writes rows whose keys are free, and leaves the others.
+func (t *Table) InsertIgnore(rows []rowimage.Row) string {
+	sql := append([]byte(nil), t.ignore...)
+	for i, row := range rows {
+		if i > 0 {
+			sql = append(sql, ',')
+		}
+		sql = t.appendValues(sql, row)
+	}
+	return string(sql)
+}
+
+func (t *Table) appendValues(dst []byte, row rowimage.Row) []byte {
+	dst = append(dst, '(')
+	for i, c := range t.write {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = rowimage.AppendLiteralTo(dst, &t.Source.Columns[c], row[c])
+	}
+	return append(dst, ')')
+}

@@ -15,10 +15,9 @@
 //	Upsert     it is being copied: a row may be missing or there. Insert and update are an upsert of the full row, an update of
 //	           the key also deletes the old key, a delete may find nothing (W1).
 //	Strict     it is copied: an insert that finds a row, an update or delete that finds none, is a divergence and stops the stream.
-//	Contested  several streams write to it, and not all have copied it: a row that another source owns is left alone, and its key
-//	           reported to the owner of the stream, who asks for it again.
-//	Merge      several streams write to it, all have copied it: an insert owns its key whatever is there; an update or delete
-//	           reaches only a row that still has the vindex columns of its before image, that is, has not moved on.
+//	Merge      several streams write to it: inserts take free keys only, updates and deletes reach only rows that still have the
+//	           vindex columns of their before image. What was in the way shows in the counts, and the owner of the stream keeps
+//	           those rows until their place is free.
 //
 // # Invariants
 //

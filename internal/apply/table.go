@@ -19,17 +19,14 @@ const (
 	Upsert Mode = iota + 1
 	// Strict: the table is copied. A change that does not find what it changes is a divergence, and stops the stream.
 	Strict
-	// Contested: one of several streams that write to the table still copies it. A row that another source owns is never
-	// touched; the key is reported, and read again later.
-	Contested
-	// Merge: several streams write to the table and all have copied it. The last insert of a key owns the row; updates and
-	// deletes reach only a row that is still their source's.
+	// Merge: several streams write to the table. A stream writes only to rows that are its source's, and to keys that are free; a
+	// key that another source owns is contested, and the stream's owner keeps the row until it is free.
 	Merge
 )
 
 // String names the mode.
 func (m Mode) String() string {
-	return [...]string{"unset", "upsert", "strict", "contested", "merge"}[m]
+	return [...]string{"unset", "upsert", "strict", "merge"}[m]
 }
 
 // rowAlias names the new row of an upsert. A table of that name would be ambiguous; ours are not called so.
@@ -48,7 +45,7 @@ type Table struct {
 	write  []int  // columns that are written: generated ones are not
 	column []string
 
-	insert, upsert, absent []byte // head of an INSERT; tails that replace, or keep, a row that is there
+	insert, ignore, upsert []byte // heads of an INSERT; the tail of one that replaces what is there
 	delete, update         []byte
 }
 
@@ -140,8 +137,7 @@ func (t *Table) compile() {
 	}
 	t.insert = []byte("INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") VALUES ")
 	t.upsert = []byte(" AS " + rowAlias + " ON DUPLICATE KEY UPDATE " + strings.Join(sets, ","))
-	keep := t.name + "." + t.column[t.key[0]]
-	t.absent = []byte(" AS " + rowAlias + " ON DUPLICATE KEY UPDATE " + keep + "=" + keep)
+	t.ignore = []byte("INSERT IGNORE" + string(t.insert[len("INSERT"):]))
 	t.delete = []byte("DELETE FROM " + t.name + " WHERE ")
 	t.update = []byte("UPDATE " + t.name + " SET ")
 }

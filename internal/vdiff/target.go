@@ -33,7 +33,7 @@ func (t *Table) Range(ctx context.Context, conn *sqlconn.Conn, after, last rowim
 	if last != nil {
 		where = append(where, t.bound(last, "<", "<="))
 	}
-	return t.read(ctx, conn, strings.Join(where, " AND "))
+	return t.read(ctx, conn, t.selectSQL(strings.Join(where, " AND ")))
 }
 
 // Keys reads the target's rows with these keys.
@@ -41,6 +41,11 @@ func (t *Table) Keys(ctx context.Context, conn *sqlconn.Conn, keys []rowimage.Ro
 	if len(keys) == 0 {
 		return nil, nil
 	}
+	return t.read(ctx, conn, t.KeysSQL(keys))
+}
+
+// KeysSQL is the statement of Keys; Rows makes rows of its result.
+func (t *Table) KeysSQL(keys []rowimage.Row) string {
 	sql := []byte("(" + t.keyNames() + ") IN (")
 	for i, key := range keys {
 		if i > 0 {
@@ -55,7 +60,7 @@ func (t *Table) Keys(ctx context.Context, conn *sqlconn.Conn, keys []rowimage.Ro
 		}
 		sql = append(sql, ')')
 	}
-	return t.read(ctx, conn, string(append(sql, ')')))
+	return t.selectSQL(string(append(sql, ')')))
 }
 
 // bound writes a comparison of keys so that the index is used: (a >= x AND (a > x OR (b > y))). A comparison of row
@@ -82,8 +87,8 @@ func (t *Table) keyNames() string {
 	return strings.Join(names, ",")
 }
 
-// read selects all columns of the source's definition, in its order: one that the target lacks reads as NULL.
-func (t *Table) read(ctx context.Context, conn *sqlconn.Conn, where string) ([]rowimage.Row, error) {
+// selectSQL selects all columns of the source's definition, in its order: one that the target lacks reads as NULL.
+func (t *Table) selectSQL(where string) string {
 	exprs := make([]string, len(t.Source.Columns))
 	for i := range t.Source.Columns {
 		exprs[i] = "NULL"
@@ -91,11 +96,19 @@ func (t *Table) read(ctx context.Context, conn *sqlconn.Conn, where string) ([]r
 	for _, c := range t.shared {
 		exprs[c] = rowimage.SelectExpr(t.Source.Columns[c])
 	}
-	sql := "SELECT " + strings.Join(exprs, ",") + " FROM " + t.Name() + " WHERE " + where + " ORDER BY " + t.keyNames()
+	return "SELECT " + strings.Join(exprs, ",") + " FROM " + t.Name() + " WHERE " + where + " ORDER BY " + t.keyNames()
+}
+
+func (t *Table) read(ctx context.Context, conn *sqlconn.Conn, sql string) ([]rowimage.Row, error) {
 	res, err := conn.Query(ctx, sql)
 	if err != nil {
 		return nil, fmt.Errorf("read rows of %s: %w", t.Name(), err)
 	}
+	return t.Rows(res), nil
+}
+
+// Rows makes canonical rows of a result; it takes over its memory.
+func (t *Table) Rows(res *sqlconn.Result) []rowimage.Row {
 	rows := make([]rowimage.Row, len(res.Rows))
 	for i, cells := range res.Rows {
 		for c := range cells {
@@ -103,5 +116,5 @@ func (t *Table) read(ctx context.Context, conn *sqlconn.Conn, where string) ([]r
 		}
 		rows[i] = cells
 	}
-	return rows, nil
+	return rows
 }

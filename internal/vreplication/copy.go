@@ -24,26 +24,20 @@ type tableCopy struct {
 	copied int64
 	total  int64 // estimate
 	done   bool
-	joined bool
-	// contested are the keys that another source owned when we wrote them, encoded.
-	contested map[string]bool
 }
 
 // loadCopies reads the progress of a stream's tables, in order of names.
 func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*tableCopy, []*tableCopy, error) {
-	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done, joined, contested "+
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done "+
 		"FROM _braid.copy_state WHERE vrepl_id=%d ORDER BY table_name", id))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read copy state: %w", err)
 	}
 	byName, order := map[string]*tableCopy{}, []*tableCopy(nil)
 	for _, c := range res.Rows {
-		tc := &tableCopy{name: string(c[0]), last: c[1], done: string(c[4]) == "1", joined: string(c[5]) == "1"}
+		tc := &tableCopy{name: string(c[0]), last: c[1], done: string(c[4]) == "1"}
 		if tc.copied, err = strconv.ParseInt(string(c[2]), 10, 64); err == nil {
 			tc.total, err = strconv.ParseInt(string(c[3]), 10, 64)
-		}
-		if err == nil {
-			tc.contested, err = decodeContested(c[6])
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("read copy state of %s: %w", tc.name, err)
@@ -82,7 +76,6 @@ type windowKind uint8
 
 const (
 	windowCopy windowKind = iota
-	windowJoin
 	windowDiff
 )
 
@@ -90,10 +83,7 @@ const (
 type window struct {
 	kind windowKind
 	copy *tableCopy
-	keys map[string]bool // of a join
-	// barrier: every source had copied the table when the join was asked for.
-	barrier bool
-	end     func(ctx context.Context, ch *vstream.Chunk) error
+	end  func(ctx context.Context, ch *vstream.Chunk) error
 }
 
 // windows are the chunks under way, and how large the next one may be.
@@ -132,7 +122,7 @@ func (r *run) openWindow(w *window, req vstream.WindowRequest) error {
 	return nil
 }
 
-// ask opens the next window, if none is under way: a table's next chunk; when all are copied, what joins and diffs want.
+// ask opens the next window, if none is under way: a table's next chunk; when all are copied, what diffs want.
 func (r *run) ask(ctx context.Context) error {
 	if r.row.Pos.Empty() || len(r.windows.open) > 0 || r.behind() {
 		return nil
@@ -141,9 +131,6 @@ func (r *run) ask(ctx context.Context) error {
 		if err == nil && r.row.State != Copying {
 			err = r.setState(ctx, Copying)
 		}
-		return err
-	}
-	if waits, err := r.askJoin(ctx); waits || err != nil {
 		return err
 	}
 	if err := r.finish(ctx); err != nil {
@@ -184,11 +171,8 @@ func (r *run) chunk(ctx context.Context, ch *vstream.Chunk) error {
 	if err := r.commit(ctx); err != nil {
 		return err
 	}
-	switch w.kind {
-	case windowCopy:
+	if w.kind == windowCopy {
 		return r.copyChunk(ctx, w.copy, ch)
-	case windowJoin:
-		return r.joinChunk(ctx, w, ch)
 	}
 	return w.end(ctx, ch)
 }
@@ -231,7 +215,7 @@ func (r *run) copyChunk(ctx context.Context, tc *tableCopy, ch *vstream.Chunk) e
 	if tc.done {
 		r.copied(tc)
 	}
-	r.after(0)
+	r.after()
 	return nil
 }
 
@@ -244,15 +228,10 @@ func (r *run) resize(took time.Duration) {
 	}
 }
 
-// copied changes how the table's changes are written from here on, and tells the streams that wait for it.
+// copied changes how the table's changes are written from here on.
 func (r *run) copied(tc *tableCopy) {
 	r.log.Info("table copied", "table", tc.name, "rows", tc.copied)
 	r.remode(tc)
-	for _, o := range r.others {
-		if c := r.c.e.stream(o.ID); c != nil {
-			c.poke()
-		}
-	}
 }
 
 func (r *run) remode(tc *tableCopy) {

@@ -18,6 +18,7 @@ import (
 
 // Bounds of a diff.
 const (
+	diffPause    = 200 * time.Millisecond
 	diffKeys     = 1000             // keys that are compared again at once
 	diffMoving   = 2 * time.Second  // how long a row may differ in a merge, beyond the other streams' lag: it may be moving
 	diffPatience = 60 * time.Second // after which rows that never come to rest fail the diff
@@ -116,7 +117,7 @@ func (d *differ) ask(ctx context.Context) error {
 
 // askKeys asks for keys again. A pause between rounds lets rows that move arrive.
 func (d *differ) askKeys() error {
-	if time.Since(d.pausedAt) < joinPeriod {
+	if time.Since(d.pausedAt) < diffPause {
 		return nil
 	}
 	d.pausedAt = time.Now()

@@ -21,15 +21,18 @@
 //
 // A table is merged when another stream of the same workflow on this target has a rule with the same target table; nothing
 // has to be declared, and streams that are created together see each other. The rule must name the vindex: a row belongs
-// to the source whose shard has its keyspace ID. Rows move between sources, inserted by one before the other deletes them, so
-// for a moment both have the row. Two rules keep the right one:
+// to the source whose shard has its keyspace ID. Rows move between sources: one inserts it before the other deletes it, so for
+// a moment both have the row, and the streams, which are not at the same moment, meet it in any order. So:
 //
+//   - A stream writes to rows of its own source and to free keys only. A row that finds its place taken is contested: it is kept
+//     in _braid.contested, in the commit that should have written it, kept up to date by the changes that follow, and written
+//     as soon as the other stream has deleted what stands there; each commit of a sibling is a reason to try.
 //   - A transaction that depends on a commit of another shard waits until the sibling that reads that shard has applied it.
-//   - While any of the sources still copies, the streams' positions say nothing about each other, and an insert may be
-//     older than the row that it finds. So nobody writes over a row that another source owns: the key is contested, kept
-//     in copy_state with the data's commit, and read again from the source until the row is free or gone. When all have
-//     copied, each stream passes a window that was asked for after that moment; with no key contested it has joined, and
-//     from then on an insert owns its key.
+//
+// Then at every moment each row that a source has at its stream's position is on the target as that source's, or kept. When all
+// sources are read to their ends, every key has one owner, and nothing is kept. A wait for a position includes that. The price: a
+// row that moves is missing on the target for the moment between two commits. Letting an insert take over the place at
+// once was tried: an older insert of a stream that is behind then removes a row that has moved on already.
 //
 // # Invariants
 //

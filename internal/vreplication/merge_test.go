@@ -203,7 +203,7 @@ func TestMergeWithMovingRows(t *testing.T) {
 			want, got := s.union(), strings.Split(strings.TrimSpace(w.target.contents("customer")), "\n")
 			require.Empty(t, slices.DeleteFunc(slices.Clone(want), func(r string) bool { return slices.Contains(got, r) }), "missing on the target")
 			require.Empty(t, slices.DeleteFunc(got, func(r string) bool { return slices.Contains(want, r) }), "extra on the target")
-			require.Equal(t, "0", w.target.one("SELECT COUNT(*) FROM _braid.copy_state c JOIN _braid.vreplication v ON v.id=c.vrepl_id WHERE v.db_name="+sqlconn.Quote(w.target.db)+" AND joined=0"))
+			require.Equal(t, "0", w.target.one("SELECT COUNT(*) FROM _braid.contested c JOIN _braid.vreplication v ON v.id=c.vrepl_id WHERE v.db_name="+sqlconn.Quote(w.target.db)))
 		})
 	}
 }

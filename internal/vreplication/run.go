@@ -44,13 +44,15 @@ type run struct {
 	differ   *differ
 	checking bool // foreign keys
 
-	rowsCopied int64 // in the commit under way
-	stopping   bool  // the stop position is reached by the commit under way
-	savedAt    time.Time
-	joinedAt   time.Time // when a join was last looked at
-	said       string    // the row's message
-	saidOnce   bool      // the next commit takes it away
-	progressed bool      // something was committed, so the next failure is a new one
+	sourceUS       int64 // when the source committed, or had, the last item whose lag was not measured yet
+	rowsCopied     int64 // in the commit under way
+	stopping       bool  // the stop position is reached by the commit under way
+	savedAt        time.Time
+	contested      contested
+	contestedSince time.Time
+	said           string // the row's message
+	saidOnce       bool   // the next commit takes it away
+	progressed     bool   // something was committed, so the next failure is a new one
 }
 
 // run holds the stream's lock on the very session that writes: MySQL gives it up when that session has ended and its open
@@ -127,9 +129,13 @@ func (r *run) load(ctx context.Context) error {
 	if r.copies, r.order, err = loadCopies(ctx, r.conn, r.row.ID); err != nil {
 		return err
 	}
+	if r.contested, err = loadContested(ctx, r.conn, r.row.ID); err != nil {
+		return err
+	}
+	r.c.contested.Store(int64(r.contested.count()))
 	r.plans = map[uint32]*tablePlan{}
 	r.windows.open = map[uint64]*window{}
-	r.ap = apply.New(apply.Config{Save: r.save, Contest: r.contest, Repeats: r.repeats}, r.conn, r.row.Pos)
+	r.ap = apply.New(apply.Config{Save: r.save, Contest: r.contest, Contested: r.contested.any, Kept: r.kept, Committed: r.committed, Repeats: r.repeats}, r.conn, r.row.Pos)
 	r.c.begin(r.row.Pos)
 	if r.reached(r.row.Pos) {
 		return r.stopHere(ctx)
@@ -222,10 +228,28 @@ func (r *run) idle(ctx context.Context) error {
 			return err
 		}
 	}
+	return r.attend(ctx)
+}
+
+// attend does what is due beside the stream's items. A stream that is never idle gets to it between two batches.
+func (r *run) attend(ctx context.Context) error {
+	select {
+	case outcome := <-r.differ.outcomes:
+		if err := r.differ.compared(ctx, outcome); err != nil {
+			return err
+		}
+	default:
+	}
+	if err := r.retake(ctx); err != nil {
+		return err
+	}
 	return r.ask(ctx)
 }
 
 func (r *run) items(ctx context.Context, items []vstream.Item) error {
+	if err := r.attend(ctx); err != nil {
+		return err
+	}
 	for _, item := range items {
 		if err := r.item(ctx, item); err != nil {
 			return err
@@ -264,8 +288,8 @@ func (r *run) transaction(ctx context.Context, tx *vstream.Transaction) error {
 	if err := r.ap.Add(ctx, tx); err != nil {
 		return err
 	}
-	if !r.ap.Pending() { // it was committed, or has no rows for us
-		r.after(tx.CommitUS)
+	if r.sourceUS = tx.CommitUS; !r.ap.Pending() { // it was committed, or has no rows for us
+		r.after()
 	}
 	if tx.Last && r.row.hasStop && r.reached(r.ap.Position()) {
 		return r.commit(ctx)
@@ -286,8 +310,8 @@ func (r *run) heartbeat(ctx context.Context, h *vstream.Heartbeat) error {
 	if r.row.hasStop && r.reached(r.ap.Position()) {
 		return r.commit(ctx)
 	}
-	if !r.ap.Pending() {
-		r.after(h.SourceUS)
+	if r.sourceUS = h.SourceUS; !r.ap.Pending() {
+		r.after()
 	}
 	return nil
 }
@@ -321,7 +345,7 @@ func (r *run) commit(ctx context.Context) error {
 	if !saved.Equal(r.ap.Saved()) {
 		r.savedAt = time.Now()
 	}
-	r.after(0)
+	r.after()
 	if r.saidOnce && !r.ap.Pending() {
 		r.say("")
 	}
@@ -333,12 +357,14 @@ func (r *run) commit(ctx context.Context) error {
 }
 
 // after publishes what the data has reached.
-func (r *run) after(sourceUS int64) {
+func (r *run) after() {
 	r.progressed = true
-	r.c.measured(sourceUS)
-	if !r.ap.Pending() {
-		r.c.advance(r.ap.Position(), r.ap.Saved())
+	if r.ap.Pending() {
+		return
 	}
+	r.c.measured(r.sourceUS)
+	r.sourceUS = 0
+	r.c.advance(r.ap.Position(), r.ap.Saved())
 }
 
 // save is the statement that goes with every commit (A1).
@@ -477,8 +503,6 @@ func (r *run) table(ctx context.Context, def *vstream.Table) error {
 // mode follows from how far the copy is.
 func (p *tablePlan) mode() apply.Mode {
 	switch {
-	case p.merge && p.copy != nil && !p.copy.joined:
-		return apply.Contested
 	case p.merge:
 		return apply.Merge
 	case p.copy != nil && !p.copy.done:

@@ -48,9 +48,14 @@ var sidecar = []sidecarTable{
 		{"rows_copied", "bigint", "NOT NULL DEFAULT 0"},
 		{"rows_total", "bigint", "NOT NULL DEFAULT 0 COMMENT 'estimate'"},
 		{"done", "tinyint", "NOT NULL DEFAULT 0 COMMENT 'all windows have closed'"},
-		{"joined", "tinyint", "NOT NULL DEFAULT 0 COMMENT 'merge: the other sources have copied it too'"},
-		{"contested", "longblob", "NULL COMMENT 'merge: keys that another source owned when this one wrote them'"},
 	}, []string{"PRIMARY KEY (vrepl_id, table_name)"}},
+	{"contested", []sidecarColumn{
+		{"vrepl_id", "bigint unsigned", "NOT NULL"},
+		{"table_name", "varchar(128)", "NOT NULL COMMENT 'source table'"},
+		{"key_hash", "binary(16)", "NOT NULL COMMENT 'MD5 of row_key'"},
+		{"row_key", "blob", "NOT NULL"},
+		{"image", "longblob", "NOT NULL COMMENT 'the row of this source, which waits for its place'"},
+	}, []string{"PRIMARY KEY (vrepl_id, table_name, key_hash)"}},
 	{"vreplication_log", []sidecarColumn{
 		{"id", "bigint unsigned", "NOT NULL AUTO_INCREMENT"},
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},

@@ -3,6 +3,7 @@ package vreplication
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"braid/internal/gtid"
@@ -12,7 +13,10 @@ import (
 // connection. Waiting is by signal: the applier's commit wakes who waits, nobody polls (a cutover waits here while writes
 // are held).
 type tracker struct {
-	kick chan struct{} // asks the run to look around: somebody waits, a sibling has finished
+	kick chan struct{} // asks the run to look around: somebody waits, a place has become free
+
+	contested atomic.Int64 // rows of a merge that wait for their place
+	moved     atomic.Bool  // a sibling has committed since they were last tried
 
 	mu struct {
 		sync.Mutex
@@ -100,9 +104,9 @@ func (t *tracker) remove(w *waiter) {
 	t.mu.Unlock()
 }
 
-// awaitSaved waits until the row's position contains the given one.
+// awaitSaved waits until the row's position contains the given one, and the target has every row of the source at it.
 func (t *tracker) awaitSaved(ctx context.Context, position gtid.Set) error {
-	w := &waiter{woken: make(chan error, 1), reached: func(t *tracker) bool { return t.mu.saved.Contains(position) }}
+	w := &waiter{woken: make(chan error, 1), reached: func(t *tracker) bool { return t.contested.Load() == 0 && t.mu.saved.Contains(position) }}
 	t.add(w)
 	defer t.remove(w)
 	select {
