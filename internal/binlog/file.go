@@ -193,10 +193,10 @@ func (f *file) read() (rawEvent, error) {
 	}
 	h := parseHeader(head[:])
 	if h.EventSize < headerSize {
-		return rawEvent{}, f.damaged("has an event of type %d with %d bytes", h.EventType, h.EventSize)
+		return rawEvent{}, f.damaged("has a %s event with %d bytes", h.EventType, h.EventSize)
 	}
 	if int64(h.EventSize) > f.size-f.at {
-		return rawEvent{}, f.damaged("ends inside of an event of type %d: it has %d bytes, the file %d more", h.EventType, h.EventSize, f.size-f.at)
+		return rawEvent{}, f.damaged("ends inside of a %s event: it has %d bytes, the file %d more", h.EventType, h.EventSize, f.size-f.at)
 	}
 	body := make([]byte, h.EventSize-headerSize)
 	if _, err := io.ReadFull(f.from, body); err != nil {
@@ -235,12 +235,12 @@ func (f *file) verify(h replication.EventHeader, head, body []byte) ([]byte, err
 		return nil, f.damaged("has checksums of type %d, which is not known", f.sums)
 	}
 	if len(body) < checksumSize {
-		return nil, f.damaged("has an event of type %d that is too short for its checksum", h.EventType)
+		return nil, f.damaged("has a %s event that is too short for its checksum", h.EventType)
 	}
 	cut := len(body) - checksumSize
 	have := binary.LittleEndian.Uint32(body[cut:])
 	if want := eventSum(head, body[:cut], description); want != have {
-		return nil, f.damaged("has a wrong checksum at an event of type %d of %d bytes", h.EventType, h.EventSize)
+		return nil, f.damaged("has a wrong checksum at a %s event of %d bytes", h.EventType, h.EventSize)
 	}
 	return body[:cut:cut], nil
 }

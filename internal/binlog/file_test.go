@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -224,7 +225,7 @@ func TestHugeFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Coordinates{"binlog.000001", far + headerSize}, ev.(*Mark).End)
 	_, err = r.Poll()
-	require.ErrorContains(t, err, fmt.Sprintf("at offset %d: the file ends inside of an event", far+headerSize))
+	require.ErrorContains(t, err, fmt.Sprintf("at offset %d: the file ends inside of an event's header", far+headerSize))
 }
 
 // TestLenient: what a stream refuses is shown to those who only look.
@@ -265,4 +266,26 @@ func TestLocate(t *testing.T) {
 	require.False(t, at.Oldest)
 	require.WithinDuration(t, time.Now(), at.Begins, time.Minute)
 	require.False(t, executed(t, conn).Subtract(at.Position).Empty(), "the last file may hold what is wanted")
+}
+
+// TestRelayLog: a replica's relay log holds the source's events, at other offsets and beside some of its own.
+func TestRelayLog(t *testing.T) {
+	source, replica := mysqldtest.New(t, mysqldtest.Options{}), mysqldtest.New(t, mysqldtest.Options{Options: []string{"relay-log-purge=OFF"}})
+	conn := dial(t, source, "")
+	exec(t, conn, "CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY)", "FLUSH BINARY LOGS", "INSERT INTO d.t VALUES (1)", "INSERT INTO d.t VALUES (2)")
+	reader := dial(t, replica, "")
+	host, port, err := net.SplitHostPort(source.Addr())
+	require.NoError(t, err)
+	repl := source.Repl()
+	exec(t, reader, fmt.Sprintf("CHANGE REPLICATION SOURCE TO SOURCE_HOST=%s, SOURCE_PORT=%s, SOURCE_USER=%s, SOURCE_PASSWORD=%s, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1, SOURCE_SSL=0",
+		sqlconn.Quote(host), port, sqlconn.Quote(repl.User), sqlconn.Quote(repl.Password)), "START REPLICA",
+		fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, 30)", sqlconn.Quote(executed(t, conn).String())), "STOP REPLICA")
+	paths, err := filepath.Glob(filepath.Join(replica.Dir(), "data", "relay.0*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, paths)
+	lines, err := readFiles(paths, Config{})
+	require.ErrorIs(t, err, io.EOF)
+	text := strings.Join(lines, "\n")
+	require.Contains(t, text, "ddl CREATE TABLE d.t")
+	require.Equal(t, 2, strings.Count(text, "insert t "))
 }
