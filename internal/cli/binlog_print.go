@@ -88,9 +88,18 @@ func count(n int64, what string) string {
 	return strconv.FormatInt(n, 10) + " " + what + "s"
 }
 
+// coarse writes one line for each reason.
 func (a *app) coarse(list []inspect.CoarseTable) {
+	tables := map[string][]string{}
+	var reasons []string
 	for _, c := range list {
-		fmt.Fprintf(a.err, "note: rows of %s: %s\n", c.Table, c.Why)
+		if tables[c.Why] == nil {
+			reasons = append(reasons, c.Why)
+		}
+		tables[c.Why] = append(tables[c.Why], c.Table)
+	}
+	for _, why := range reasons {
+		fmt.Fprintf(a.err, "note: rows of %s: %s\n", someOf(tables[why], 10), why)
 	}
 }
 

@@ -3,10 +3,10 @@
 // # Model
 //
 // Nouns: cluster (up, down, status), demo, keyspace, shard, tablet, vschema, schema, routing, workflow (and its makers, move and
-// reshard), mysql, errors. The daemons are verbs too (tablet run, gate run, controller run, etcd run), so that one binary is
+// reshard), mysql, errors; binlog and check, which ask a MySQL server and no controller. The daemons are verbs too (tablet run, gate run, controller run, etcd run), so that one binary is
 // the whole program.
 //
-// Data goes to stdout, everything else (progress, prompts, warnings) to stderr. --output json prints one JSON document.
+// Data goes to stdout, everything else (progress, prompts, warnings) to stderr. --output json prints one JSON document (binlog tail: one per line).
 // A verb that changes something takes --dry-run; one that destroys asks, and without a terminal wants --yes.
 //
 // # Failure
