@@ -30,7 +30,7 @@ type preflight struct {
 
 func (a *api) preflight(ctx context.Context, req *controlpb.CreateWorkflowRequest) (workflow.Spec, error) {
 	p := &preflight{api: a, req: req}
-	for _, check := range []func(context.Context) error{p.names, p.shards, p.primaries, p.vschemas, p.pickTables, p.shardings, p.targetTables, p.others} {
+	for _, check := range []func(context.Context) error{p.names, p.shards, p.primaries, p.vschemas, p.pickTables, p.others, p.shardings, p.targetTables} {
 		if err := check(ctx); err != nil {
 			return workflow.Spec{}, err
 		}
