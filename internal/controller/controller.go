@@ -56,7 +56,8 @@ type Controller struct {
 	group service.Group
 	grpc  *grpc.Server
 	http  *http.Server
-	addr  net.Addr
+	addr  net.Addr // of the control API
+	live  net.Addr // of /livez, nil when there is none
 
 	period time.Duration // of looking at the streams of workflows at rest
 }
@@ -114,6 +115,7 @@ func (c *Controller) serveHTTP() error {
 	if err != nil {
 		return fmt.Errorf("controller http: %w", err)
 	}
+	c.live = lis.Addr()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	c.http = &http.Server{Handler: mux, ReadHeaderTimeout: timeouts.RPC}

@@ -39,6 +39,7 @@
 //	fence    with the fence in the routing, in one transaction: from here on somebody must lift it
 //	route    with the routing, in one transaction: the only write that sends writes to the other side
 //	undo     with the fence lifted, in one transaction: an attempt that was given up can never be routed any more
+//	decide   so that a source that does not say whether it has the journal is named to whoever asks
 //	done
 //
 // so the pause of writes contains two writes of the topology (fence, route) and four rounds of calls. Catch-up, hand-over and
