@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/klauspost/compress/zstd"
 
 	"braid/internal/gtid"
 )
@@ -31,7 +32,43 @@ type decoder struct {
 	held    map[string]*transaction
 	heldLen int
 	payload *payload // a compressed transaction that is being read, or nil
+	zip     *zstd.Decoder
+	text    []byte // text of the statement whose rows come next, where the log has it
+	cost    int    // bytes that what was decoded keeps, since takeCost
+	done    progress
 	out     []Event
+}
+
+// progress is how much of a transaction was yielded before the connection was cut: that many row events, and the statement before
+// them, are not yielded again.
+type progress struct {
+	gtid   string // "" between transactions
+	events int
+}
+
+func (p *progress) note(ev Event) {
+	switch ev := ev.(type) {
+	case *Transaction:
+		if *p = (progress{}); !ev.Last {
+			*p = progress{gtid: ev.GTID, events: ev.events}
+		}
+	case *DDL:
+		if *p = (progress{}); ev.GTID == "" {
+			*p = progress{gtid: ev.id.String()}
+		}
+	}
+}
+
+const (
+	eventCost = 64  // of an event beside its bytes, when kept
+	groupCost = 512 // of a transaction
+)
+
+// takeCost returns about how many bytes the events keep that were decoded since the last call.
+func (d *decoder) takeCost() int {
+	n := d.cost
+	d.cost = 0
+	return n
 }
 
 // mapped is a table map and whether anybody follows its table.
@@ -43,14 +80,16 @@ type mapped struct {
 // transaction is a group of events under one GTID, as far as it was read.
 type transaction struct {
 	Stamp
+	id       gtid.GTID
 	gtid     string
-	prepared string
+	prepared *transaction // of an XA COMMIT: what was prepared
 	commitUS int64
 	begun    bool   // BEGIN or XA START was seen; otherwise the next statement is the whole group
 	xid      string // of an XA transaction
 	rows     []Rows
 	texts    []Statement
 	bytes    int
+	events   int  // row events, of tables that are not followed too
 	any      bool // some rows of followed tables were seen
 	cut      bool // fragments were yielded
 }
@@ -78,7 +117,10 @@ func (d *decoder) yield(ev Event) { d.out = append(d.out, ev) }
 func (d *decoder) decode(ev rawEvent) error {
 	h := &ev.header
 	if h.EventType == replication.ROTATE_EVENT {
-		d.coords = Coordinates{File: string(ev.rotate.NextLogName), Pos: ev.rotate.Position}
+		if len(ev.body) < 8 {
+			return d.malformed("ROTATE")
+		}
+		d.coords = Coordinates{File: string(ev.body[8:]), Pos: binary.LittleEndian.Uint64(ev.body)}
 		d.yield(&Mark{End: d.coords})
 		return nil
 	}
@@ -94,6 +136,7 @@ func (d *decoder) decode(ev rawEvent) error {
 
 // dispatch takes an event of the log or of a compressed transaction.
 func (d *decoder) dispatch(ev rawEvent) error {
+	d.cost += len(ev.body) + eventCost
 	switch t := ev.header.EventType; t {
 	case replication.HEARTBEAT_EVENT, replication.HEARTBEAT_LOG_EVENT_V2:
 		d.yield(&Mark{End: d.coords})
@@ -110,11 +153,11 @@ func (d *decoder) dispatch(ev rawEvent) error {
 	case replication.TABLE_MAP_EVENT:
 		return d.tableMap(ev.body)
 	case replication.WRITE_ROWS_EVENTv2:
-		return d.rows(Insert, ev.body)
+		return d.rows(Insert, ev.body, false)
 	case replication.UPDATE_ROWS_EVENTv2:
-		return d.rows(Update, ev.body)
+		return d.rows(Update, ev.body, false)
 	case replication.DELETE_ROWS_EVENTv2:
-		return d.rows(Delete, ev.body)
+		return d.rows(Delete, ev.body, false)
 	case replication.XID_EVENT:
 		return d.commit("XID")
 	case replication.QUERY_EVENT:
@@ -130,13 +173,18 @@ func (d *decoder) dispatch(ev rawEvent) error {
 // other is every event that is not part of an ordinary transaction.
 func (d *decoder) other(ev rawEvent) error {
 	switch t := ev.header.EventType; t {
-	case replication.PREVIOUS_GTIDS_EVENT, replication.STOP_EVENT, replication.ROWS_QUERY_EVENT, replication.IGNORABLE_EVENT,
+	case replication.ROWS_QUERY_EVENT:
+		if len(ev.body) > 0 { // the first byte is the length, too short to be of use
+			d.text = ev.body[1:]
+		}
+		return nil
+	case replication.PREVIOUS_GTIDS_EVENT, replication.STOP_EVENT, replication.IGNORABLE_EVENT,
 		replication.TRANSACTION_CONTEXT_EVENT, replication.VIEW_CHANGE_EVENT,
 		// parts of a statement whose QUERY event follows and decides
 		replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT:
 		return nil
 	case replication.PARTIAL_UPDATE_ROWS_EVENT:
-		return d.partialUpdate(ev.body)
+		return d.rows(Update, ev.body, true)
 	case replication.INCIDENT_EVENT:
 		return d.refuse("INCIDENT", fmt.Sprintf("the source lost events: %s", incidentText(ev.body)), "copy the tables again")
 	case replication.BEGIN_LOAD_QUERY_EVENT, replication.APPEND_BLOCK_EVENT, replication.EXECUTE_LOAD_QUERY_EVENT, replication.DELETE_FILE_EVENT:
@@ -193,8 +241,9 @@ func (d *decoder) gtid(ev rawEvent) error {
 		return fmt.Errorf("binlog at %s: malformed GTID event: %w", d.coords, err)
 	}
 	name := ""
+	id := gtid.GTID{Source: gtid.Source{UUID: gtid.UUID(e.SID), Tag: e.Tag.String()}, Number: e.GNO}
 	if ev.header.EventType != replication.ANONYMOUS_GTID_EVENT {
-		name = gtid.GTID{Source: gtid.Source{UUID: gtid.UUID(e.SID), Tag: e.Tag.String()}, Number: e.GNO}.String()
+		name = id.String()
 	}
 	us := e.OriginalCommitTimestamp
 	if us == 0 {
@@ -203,7 +252,9 @@ func (d *decoder) gtid(ev rawEvent) error {
 	if us == 0 {
 		us = uint64(ev.header.Timestamp) * 1e6
 	}
-	d.trx = &transaction{gtid: name, commitUS: int64(us), Stamp: Stamp{
+	d.cost += groupCost
+	d.text = nil
+	d.trx = &transaction{id: id, gtid: name, commitUS: int64(us), Stamp: Stamp{
 		LastCommitted: e.LastCommitted, Sequence: e.SequenceNumber, Length: e.TransactionLength, Server: ev.header.ServerID,
 		LoggedUS: int64(cmp.Or(e.ImmediateCommitTimestamp, us)),
 	}}
@@ -224,7 +275,8 @@ func (d *decoder) tableMap(body []byte) error {
 	if !ok || !ok2 {
 		return d.malformed("TABLE_MAP")
 	}
-	tm := TableMap{ID: id, DB: string(db), Table: string(table), Body: body}
+	// The map outlives the buffer that the event came in.
+	tm := TableMap{ID: id, DB: string(db), Table: string(table), Body: bytes.Clone(body)}
 	d.tables[id] = &mapped{TableMap: tm, followed: d.follow(tm.DB, tm.Table)}
 	return nil
 }
@@ -232,7 +284,7 @@ func (d *decoder) tableMap(body []byte) error {
 // dummyTable is the id of a row event that only ends a statement.
 const dummyTable = 1<<48 - 1
 
-func (d *decoder) rows(kind RowsKind, body []byte) error {
+func (d *decoder) rows(kind RowsKind, body []byte, partial bool) error {
 	if len(body) < 8 {
 		return d.malformed("ROWS")
 	}
@@ -247,36 +299,32 @@ func (d *decoder) rows(kind RowsKind, body []byte) error {
 	if !ok {
 		return d.refuse("ROWS", fmt.Sprintf("table id %d has no table map", id), "start the stream again; if it stays, the log is damaged: copy the tables again")
 	}
+	t := d.trx
+	t.events++
 	if !tm.followed {
 		return nil
 	}
-	t := d.trx
 	t.any = true
-	t.rows = append(t.rows, Rows{Table: &tm.TableMap, Kind: kind, Body: body})
-	t.bytes += len(body)
+	if d.done.gtid == t.gtid && t.events <= d.done.events {
+		t.cut = true // before a cut of the connection
+		return nil
+	}
+	return d.keep(t, Rows{Table: &tm.TableMap, Kind: kind, Body: body, Query: d.text, Partial: partial})
+}
+
+// keep adds rows to the open transaction.
+func (d *decoder) keep(t *transaction, r Rows) error {
+	if t.xid != "" { // it may be held for days, the buffer that it came in is larger than it is
+		r.Body, r.Query = bytes.Clone(r.Body), bytes.Clone(r.Query)
+	}
+	t.rows = append(t.rows, r)
+	t.bytes += len(r.Body)
 	if t.xid != "" {
 		return d.boundHeld(t)
 	}
 	if t.bytes >= maxFragment {
-		d.yield(&Transaction{Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, End: d.coords})
+		d.yield(&Transaction{Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, End: d.coords, id: t.id, events: t.events})
 		t.rows, t.bytes, t.cut = nil, 0, true
-	}
-	return nil
-}
-
-// partialUpdate refuses images that hold differences of JSON documents, if anybody follows the table.
-func (d *decoder) partialUpdate(body []byte) error {
-	if len(body) < 8 {
-		return d.malformed("PARTIAL_UPDATE_ROWS")
-	}
-	if tm := d.tables[tableID(body)]; tm != nil && tm.followed {
-		if d.lenient && d.trx != nil {
-			d.trx.any = true
-			d.trx.rows = append(d.trx.rows, Rows{Table: &tm.TableMap, Kind: Update, Body: body, Partial: true})
-			return nil
-		}
-		return d.refuse("PARTIAL_UPDATE_ROWS", fmt.Sprintf("an update of %s.%s was logged as a difference of JSON documents", tm.DB, tm.Table),
-			"SET PERSIST binlog_row_value_options='' on the source, close the sessions that still have it set, and copy the tables again")
 	}
 	return nil
 }
@@ -293,16 +341,20 @@ func (d *decoder) commit(event string) error {
 }
 
 func (d *decoder) finish(t *transaction) {
-	d.yield(&Transaction{
-		Stamp: t.Stamp, GTID: t.gtid, Prepared: t.prepared, CommitUS: t.commitUS, Rows: t.rows, Statements: t.texts,
-		First: !t.cut, Last: true, End: d.coords,
-	})
+	tx := &Transaction{
+		Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, Statements: t.texts,
+		First: !t.cut, Last: true, End: d.coords, id: t.id, events: t.events,
+	}
+	if t.prepared != nil {
+		tx.Prepared, tx.preparedID = t.prepared.gtid, t.prepared.id
+	}
+	d.yield(tx)
 }
 
 func (d *decoder) refuse(event, reason, remedy string) error {
 	r := &Refusal{Event: event, At: d.coords, Reason: reason, Remedy: remedy}
 	if d.trx != nil {
-		r.GTID = d.trx.gtid
+		r.GTID, r.id = d.trx.gtid, d.trx.id
 	}
 	return r
 }

@@ -1,13 +1,24 @@
-// Package binlog reads a MySQL server's binary log over a dump connection and cuts it into transactions.
+// Package binlog reads a MySQL server's binary log over a dump connection, cuts it into transactions, and shares what it reads between
+// any number of readers.
 //
 // # Model
 //
-//	mysqld ──dump──▶ queue (bytes-bounded) ──▶ decoder ──▶ Transaction | DDL | Mark
+//	                                                 ┌▶ Reader (on the ring)
+//	mysqld ──dump──▶ decoder ──▶ ring (64 MiB) ──────┼▶ Reader (on the ring)
+//	   │                hub                          └▶ Reader (too slow: leaves, comes back)
+//	   └────dump──▶ decoder ──▶ queue (4 MiB) ─────────▶ Reader (in the past: alone until it meets the ring)
 //
 // A Reader yields Events in binlog order. A Transaction carries the row events of the tables that its user follows, as the bytes that
 // the server sent; nothing is decoded here. A table that nobody follows costs the header of its table map. A DDL is a
 // statement that changes tables or databases, with the names of what it touches. A Mark says how far the log was read while
 // nothing happened for the user: heartbeats and file switches.
+//
+// A [Hub] has one dump connection for all its readers and keeps the newest events in a ring, those of tables that no reader follows too:
+// they are bytes in buffers that are kept anyway, and a reader that comes with other tables finds them. Each reader
+// filters for itself. A reader whose position is not on the ring, because it starts in the past or was too slow, reads on a
+// connection of its own and joins the ring at exactly the place where its position is that of the ring: compared as GTID sets, between
+// two transactions. Coordinates would not do, since two readers at the same place of the log may lack different transactions before it.
+// [Open] is a single connection without a hub, [OpenFile] reads files.
 //
 // Positions are GTID sets and belong to the user of a Reader, who adds the GTIDs of each finished Transaction and DDL. Coordinates
 // (file and offset) are kept beside them for one purpose: to know when the stream has passed a point of the log that
@@ -25,15 +36,26 @@
 //     XA COMMIT; then one Transaction carries the GTIDs of both.
 //   - B3: coordinates never run ahead of what was yielded.
 //   - B4: a Reader is opened only at a position that the source can serve: gtid_purged ⊆ position ⊆ gtid_executed.
+//   - B5: a reader that is slower than another never slows it. Memory is bounded: a ring for a hub, a queue for a connection of a
+//     reader's own, one segment of the ring for a reader that has stopped in the middle of it.
 //
 // # Concurrency
 //
-// go-mysql's goroutine reads the connection, verifies checksums and pushes events into the queue; a second waits for its end. The
-// decoder runs in the caller of Poll; a Reader has one user. A full queue stops the reading of the socket, and so the server.
+// A dump connection has one goroutine, which reads, verifies checksums, decodes, and puts what it finds into the ring or the queue. Events
+// are slices of the buffers that the socket was read into; they are shared and read-only. A reader on the ring has no goroutine. Poll
+// runs in its caller. Locks are taken in the order reader, hub, ring.
+//
+// A full queue stops the reading of the socket, and so the server. The hub stops reading when its fastest reader is half a ring
+// behind: what would come now, nobody could use, and with ten streams that catch up together one connection serves them all.
+// A reader that is ahead of a hub that waits so makes it jump to its own place.
 //
 // # Failure
 //
-// A cut connection ends the reader with an error after everything that came before the cut was yielded. A
-// transaction that was half received is never marked Last: its user drops it, and gets it again from the next Reader.
-// Nothing reconnects here.
+// A hub and its readers connect again by themselves after a cut or a restart of the server, from the last complete transaction; parts
+// of the next that were passed on already are not passed on again. They end with an error when the source was not to be heard for
+// timeouts.SourceGone, has lost what comes next, or is another server than before. A reader of Open ends with the cut.
+//
+// What the hub itself cannot decide, because it depends on what a reader follows or where it began (a rollback that cannot be
+// undone, the commit of an XA transaction whose begin is older than the hub), becomes a barrier in the ring: each reader that
+// meets it goes on with a connection of its own, which passes the transaction or refuses it. The hub skips it.
 package binlog

@@ -7,7 +7,6 @@ import (
 	"sort"
 	"time"
 
-	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 
 	"braid/internal/base/errs"
@@ -70,30 +69,24 @@ func logFiles(ctx context.Context, db sqlconn.Config) ([]string, error) {
 
 // probeFile reads when a file was begun, and which transactions are in the files before it.
 func probeFile(ctx context.Context, db sqlconn.Config, name string) (l Located, err error) {
-	d := &dump{queue: newQueue(defaultQueueBytes), dec: newDecoder(nil)}
-	defer d.Close()
-	sc, err := d.syncerConfig(db)
+	w, err := dialWire(ctx, db, nil)
 	if err != nil {
 		return l, err
 	}
-	d.syncer = replication.NewBinlogSyncer(sc)
-	stop := context.AfterFunc(ctx, d.hangUp)
-	defer stop()
-	streamer, err := d.syncer.StartSync(mysql.Position{Name: name, Pos: uint32(len(magicPlain))})
-	if err != nil {
-		return l, fmt.Errorf("binlog of %s: begin of %s: %w", db.Addr, name, cmp.Or(serverError(err), err))
+	defer w.sock.Close()
+	defer context.AfterFunc(ctx, func() { w.sock.Close() })()
+	if err := w.dumpFile(name); err != nil {
+		return l, err
 	}
-	d.watch(streamer)
 	for {
-		ev, ok, err := d.queue.pop()
-		switch {
-		case err != nil:
-			return l, fmt.Errorf("binlog of %s: begin of %s: %w", db.Addr, name, cmp.Or(context.Cause(ctx), err))
-		case !ok:
-			<-d.queue.ready
-		case ev.header.EventType == replication.FORMAT_DESCRIPTION_EVENT:
+		ev, err := w.next()
+		if err != nil {
+			return l, fmt.Errorf("begin of %s: %w", name, cmp.Or(context.Cause(ctx), err))
+		}
+		switch ev.header.EventType {
+		case replication.FORMAT_DESCRIPTION_EVENT:
 			l.Begins = time.Unix(int64(ev.header.Timestamp), 0)
-		case ev.header.EventType == replication.PREVIOUS_GTIDS_EVENT:
+		case replication.PREVIOUS_GTIDS_EVENT:
 			l.Position, err = gtid.Decode(ev.body)
 			return l, err
 		}

@@ -14,10 +14,7 @@ import (
 
 // payload is a compressed transaction (binlog_transaction_compression) that is being read. It is decompressed event by event, because
 // a payload of 1 GiB may hold a hundred.
-type payload struct {
-	zip  *zstd.Decoder
-	from *bufio.Reader
-}
+type payload struct{ from *bufio.Reader }
 
 const (
 	payloadEnd         = 0
@@ -35,15 +32,28 @@ func (d *decoder) openPayload(body []byte) error {
 	case compressionNone:
 		d.payload = &payload{from: bufio.NewReader(bytes.NewReader(data))}
 	case compressionZSTD:
-		zip, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+		zip, err := d.unzip(data)
 		if err != nil {
 			return fmt.Errorf("binlog at %s: compressed transaction: %w", d.coords, err)
 		}
-		d.payload = &payload{zip: zip, from: bufio.NewReader(zip)}
+		d.payload = &payload{from: bufio.NewReader(zip)}
 	default:
 		return d.refuse("TRANSACTION_PAYLOAD", fmt.Sprintf("compression %d is not known", kind), "upgrade braid")
 	}
 	return nil
+}
+
+// unzip returns the decoder's zstd reader, which keeps its buffers from one transaction to the next. With a concurrency of 1 it has no
+// goroutines, so that it need not be closed.
+func (d *decoder) unzip(data []byte) (io.Reader, error) {
+	if d.zip == nil {
+		zip, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			return nil, err
+		}
+		d.zip = zip
+	}
+	return d.zip, d.zip.Reset(bytes.NewReader(data))
 }
 
 // payloadData reads the fields in front of the compressed events: type, length, value, all length-encoded integers.
@@ -76,7 +86,6 @@ func payloadData(b []byte) (compression uint64, data []byte, err error) {
 func (d *decoder) nextInner() error {
 	ev, err := d.payload.next()
 	if errors.Is(err, io.EOF) {
-		d.payload.close()
 		d.payload = nil
 		return nil
 	}
@@ -99,18 +108,25 @@ func (p *payload) next() (rawEvent, error) {
 	if h.EventSize < uint32(len(head)) {
 		return rawEvent{}, fmt.Errorf("event of %d bytes", h.EventSize)
 	}
-	var body bytes.Buffer
-	n := int64(h.EventSize) - int64(len(head))
-	if copied, err := io.CopyN(&body, p.from, n); err != nil {
-		return rawEvent{}, fmt.Errorf("event of %d bytes ends after %d: %w", n, copied, io.ErrUnexpectedEOF)
-	}
-	return rawEvent{header: h, body: body.Bytes()}, nil
+	body, err := readBody(p.from, int64(h.EventSize)-int64(len(head)))
+	return rawEvent{header: h, body: body}, err
 }
 
-func (p *payload) close() {
-	if p.zip != nil {
-		p.zip.Close()
+// readBody reads n bytes. A size that nothing has confirmed does not allocate much at once.
+func readBody(from io.Reader, n int64) ([]byte, error) {
+	const trusted = 1 << 20
+	if n <= trusted {
+		body := make([]byte, n)
+		if got, err := io.ReadFull(from, body); err != nil {
+			return nil, fmt.Errorf("event of %d bytes ends after %d: %w", n, got, io.ErrUnexpectedEOF)
+		}
+		return body, nil
 	}
+	var body bytes.Buffer
+	if got, err := io.CopyN(&body, from, n); err != nil {
+		return nil, fmt.Errorf("event of %d bytes ends after %d: %w", n, got, io.ErrUnexpectedEOF)
+	}
+	return body.Bytes(), nil
 }
 
 // lenenc reads a length-encoded integer.

@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/go-mysql-org/go-mysql/replication"
@@ -10,6 +11,10 @@ const remedyRowFormat = "SET PERSIST binlog_format='ROW' on the source, close th
 
 // query takes a QUERY event: a statement inside of a transaction, or one that is a transaction by itself.
 func (d *decoder) query(ev rawEvent) error {
+	if d.trx != nil && !d.trx.begun && isBegin(ev.body) {
+		d.trx.begun, d.trx.Session = true, binary.LittleEndian.Uint32(ev.body)
+		return nil
+	}
 	var e replication.QueryEvent
 	if err := guard(func() error { return e.Decode(ev.body) }); err != nil {
 		return d.malformed("QUERY")
@@ -32,6 +37,16 @@ func (d *decoder) query(ev rawEvent) error {
 		return d.inside(st, sql, db)
 	}
 	return d.alone(st, sql, db)
+}
+
+// isBegin knows the statement with which nearly all transactions begin, without the cost of reading it as any statement.
+func isBegin(body []byte) bool {
+	const begin = "BEGIN"
+	if len(body) < 13+1+len(begin) || string(body[len(body)-len(begin):]) != begin {
+		return false
+	}
+	db, vars := int(body[8]), int(binary.LittleEndian.Uint16(body[11:])) // lengths
+	return 13+vars+db+1+len(begin) == len(body)
 }
 
 // statement keeps a change that was logged as a statement.
@@ -84,11 +99,18 @@ func (d *decoder) alone(st statement, sql, db string) error {
 		d.xaRollback(st.xid)
 	case st.kind == stmtDDL:
 		d.trx = nil
-		d.yield(&DDL{Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+		d.yield(&DDL{Stamp: t.Stamp, GTID: t.gtid, id: t.id, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
 	default:
 		return d.commit("QUERY")
 	}
 	return nil
+}
+
+// createSelect is the statement of a CREATE TABLE … SELECT. Its rows follow, and carry the GTID.
+func (d *decoder) createSelect(st statement, sql, db string) {
+	if t := d.trx; d.done.gtid != t.gtid {
+		d.yield(&DDL{Stamp: t.Stamp, id: t.id, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+	}
 }
 
 func shorten(sql string) string {

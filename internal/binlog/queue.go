@@ -13,10 +13,9 @@ var errClosed = errors.New("binlog reader closed")
 type rawEvent struct {
 	header replication.EventHeader
 	body   []byte // without common header and checksum
-	rotate *replication.RotateEvent
 }
 
-// queue stands between the connection and the decoder. It is bounded in bytes: push waits while it is full.
+// queue stands between the connection and the user of a Reader. It is bounded in bytes: put waits while it is full.
 type queue struct {
 	limit int
 	ready chan struct{} // something may be there
@@ -25,7 +24,7 @@ type queue struct {
 
 	mu struct {
 		sync.Mutex
-		events []rawEvent
+		events []queued
 		head   int
 		bytes  int
 		err    error // why nothing more will come
@@ -33,14 +32,17 @@ type queue struct {
 	}
 }
 
+type queued struct {
+	event Event
+	cost  int
+}
+
 func newQueue(limit int) *queue {
 	return &queue{limit: limit, ready: make(chan struct{}, 1), space: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
-// cost of an event beside its body
-const eventOverhead = 128
-
-func (q *queue) push(ev rawEvent) error {
+// put adds an event that keeps about that many bytes.
+func (q *queue) put(ev Event, cost int) error {
 	for {
 		q.mu.Lock()
 		if q.mu.closed {
@@ -48,8 +50,13 @@ func (q *queue) push(ev rawEvent) error {
 			return errClosed
 		}
 		if q.mu.bytes < q.limit {
-			q.mu.events = append(q.mu.events, ev)
-			q.mu.bytes += len(ev.body) + eventOverhead
+			if n := len(q.mu.events); n == cap(q.mu.events) && q.mu.head > n/2 { // reuse the room of what was taken
+				kept := copy(q.mu.events, q.mu.events[q.mu.head:])
+				clear(q.mu.events[kept:])
+				q.mu.events, q.mu.head = q.mu.events[:kept], 0
+			}
+			q.mu.events = append(q.mu.events, queued{ev, cost})
+			q.mu.bytes += cost
 			q.mu.Unlock()
 			signal(q.ready)
 			return nil
@@ -63,24 +70,31 @@ func (q *queue) push(ev rawEvent) error {
 }
 
 // pop returns the next event, if one is there; else the error that ended the log, if it has ended.
-func (q *queue) pop() (ev rawEvent, ok bool, err error) {
+func (q *queue) pop() (Event, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.mu.closed {
-		return rawEvent{}, false, errClosed
+		return nil, errClosed
 	}
 	if q.mu.head == len(q.mu.events) {
-		return rawEvent{}, false, q.mu.err
+		return nil, q.mu.err
 	}
-	ev = q.mu.events[q.mu.head]
-	q.mu.events[q.mu.head] = rawEvent{}
+	next := q.mu.events[q.mu.head]
+	q.mu.events[q.mu.head] = queued{}
 	q.mu.head++
-	q.mu.bytes -= len(ev.body) + eventOverhead
+	q.mu.bytes -= next.cost
 	if q.mu.head == len(q.mu.events) {
 		q.mu.events, q.mu.head = q.mu.events[:0], 0
 	}
 	signal(q.space)
-	return ev, true, nil
+	return next.event, nil
+}
+
+// some reports whether something is queued.
+func (q *queue) some() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mu.head < len(q.mu.events)
 }
 
 // fail ends the log after what is queued.
@@ -98,6 +112,7 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	if !q.mu.closed {
 		q.mu.closed = true
+		q.mu.events = nil
 		close(q.done)
 		signal(q.ready)
 	}

@@ -34,12 +34,12 @@ func (d *decoder) xaCommit(xid string) error {
 	if t == nil {
 		return d.refuse("QUERY", fmt.Sprintf("XA COMMIT %s of a transaction that was prepared before the stream's position", xid), "copy the tables again")
 	}
-	t.prepared, t.gtid = t.gtid, d.trx.gtid
-	t.commitUS = d.trx.commitUS
-	d.trx.Length += t.Length
-	t.Stamp = d.trx.Stamp
+	end := d.trx
 	d.trx = nil
-	d.finish(t)
+	end.prepared, end.rows, end.texts, end.events = t, t.rows, t.texts, t.events
+	end.Length += t.Length
+	d.cost += t.bytes // it was not with its own event any more
+	d.finish(end)
 	return nil
 }
 
@@ -47,7 +47,7 @@ func (d *decoder) xaRollback(xid string) {
 	end := d.trx
 	d.trx = nil
 	if t := d.release(xid); t != nil {
-		end.prepared = t.gtid
+		end.prepared = t
 	}
 	d.finish(end)
 }

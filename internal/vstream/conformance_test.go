@@ -599,9 +599,11 @@ func TestNoGoroutinesLeft(t *testing.T) {
 	ignore := goleak.IgnoreCurrent()
 	for range 3 {
 		c := newCopier(t, 10)
-		c.open(s.local(), Start{FromNow: true, Rules: allTables()})
+		local := s.local()
+		c.open(local, Start{FromNow: true, Rules: allTables()})
 		require.NoError(t, c.copyTable("t"))
 		require.NoError(t, c.stream.Close())
+		local.Close()
 	}
 	goleak.VerifyNone(t, ignore)
 }

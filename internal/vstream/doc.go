@@ -7,7 +7,8 @@
 //	                       │ keys                     ├─▶ stream of Items ──▶ Recv, or gRPC
 //	window request ──▶ open, read, close ──▶ Chunk ───┘
 //
-// A Source opens Streams. [Local] is the source of a mysqld that this process reaches; [NewRemote] is the same over gRPC, served by
+// A Source opens Streams. [Local] is the source of a mysqld that this process reaches, with one dump connection for all its streams
+// (binlog.Hub); [NewRemote] is the same over gRPC, served by
 // [Serve]. One conformance suite holds both to the contract of [Stream].
 //
 // Items: a [Table] describes a table before its first row; a [Transaction] has the changes of a source transaction; a [DDL] is a
@@ -26,7 +27,7 @@
 //     again; those whose chunk was committed are not.
 //   - W3: nothing is locked on the source, nothing written, and no read view outlives one SELECT.
 //   - A stream's GTIDs and heartbeats add up to positions from which another stream goes on without gap or repetition.
-//   - Memory is bounded in bytes: the reader's queue, one batch, the keys of one window, one chunk.
+//   - Memory is bounded in bytes: the source's ring, the queue of a reader that is not on it, one batch, the keys of one window, one chunk.
 //
 // # Filtering
 //
@@ -37,10 +38,10 @@
 //
 // Recv runs the stream: it polls the reader, decodes, filters, and lets the windows do what can be done between two transactions. So a target
 // that does not call Recv stops its stream, and the server's sending with it. Windows have one goroutine for their I/O, which
-// starts with the first request. The reader has its own two. A Remote has none; Serve has one for the client's requests.
+// starts with the first request. The hub's reader has none, or one while it catches up. A Remote has none; Serve has one for the client's requests.
 //
 // # Failure
 //
-// Every error ends the stream; the target opens another at its position. A definition that does not fit the binlog's images, and
+// A cut connection to the source is mended by the hub, unseen. Every error ends the stream; the target opens another at its position. A definition that does not fit the binlog's images, and
 // everything that package binlog refuses, ends it again and again until an operator has done what the message says.
 package vstream

@@ -19,14 +19,20 @@ type LocalConfig struct {
 	DBName string         // the database whose tables streams follow
 }
 
-// Local is the Source of a mysqld that this process reaches directly. It has no state of its own.
+// Local is the Source of a mysqld that this process reaches directly. All its streams share one dump connection, that of its hub.
 type Local struct {
 	cfg LocalConfig
 	log *slog.Logger
+	hub *binlog.Hub
 }
 
-// NewLocal returns a Source. Nothing connects before Open.
-func NewLocal(cfg LocalConfig, log *slog.Logger) *Local { return &Local{cfg: cfg, log: log} }
+// NewLocal returns a Source. Nothing connects before Open, and some time after the last stream has ended nothing is connected any more.
+func NewLocal(cfg LocalConfig, log *slog.Logger) *Local {
+	return &Local{cfg: cfg, log: log, hub: binlog.NewHub(binlog.HubConfig{DB: cfg.DB, Log: log})}
+}
+
+// Close ends all streams and their connection. It may be called more than once.
+func (l *Local) Close() { l.hub.Stop() }
 
 // Open implements Source. It runs the preflight first (binlog.Check).
 func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
@@ -38,7 +44,7 @@ func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
 		return nil, err
 	}
 	catalog := newCatalog(l.cfg.DBName, start.Rules, l)
-	reader, err := binlog.Open(ctx, binlog.Config{DB: l.cfg.DB, Position: position, Follow: catalog.follows})
+	reader, err := l.hub.Open(ctx, position, catalog.follows)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +55,9 @@ func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
 
 // prepare checks the source and returns where the stream begins.
 func (l *Local) prepare(ctx context.Context, start Start) (gtid.Set, error) {
-	conn, err := sqlconn.Dial(ctx, l.cfg.DB)
+	db := l.cfg.DB
+	db.Plain = true // so that a server that is not MySQL comes as far as the preflight, which says so
+	conn, err := sqlconn.Dial(ctx, db)
 	if err != nil {
 		return gtid.Set{}, errs.New(errs.MySQLUnreachable, err, "stream of %s", l.cfg.DBName)
 	}

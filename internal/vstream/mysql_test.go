@@ -47,7 +47,9 @@ func (s *server) exec(sql string) {
 }
 
 func (s *server) local() *Local {
-	return NewLocal(LocalConfig{DB: s.Repl(), DBName: s.db}, slog.New(slog.DiscardHandler))
+	l := NewLocal(LocalConfig{DB: s.Repl(), DBName: s.db}, slog.New(slog.DiscardHandler))
+	s.t.Cleanup(l.Close)
+	return l
 }
 
 // executed is what the server has executed now.

@@ -55,7 +55,7 @@ type stream struct {
 	beatAt   time.Time          // the last heartbeat
 	timer    *time.Timer
 
-	requests chan WindowRequest
+	requests requests
 	commands chan *command
 	results  chan result
 	worker   sync.Once
@@ -73,7 +73,7 @@ type result struct {
 func newStream(ctx context.Context, reader binlog.Reader, catalog *catalog, chunks chunkSource, position gtid.Set) *stream {
 	s := &stream{
 		reader: reader, catalog: catalog, chunks: chunks, windows: newWindows(), now: time.Now, position: position,
-		timer: time.NewTimer(time.Hour), requests: make(chan WindowRequest, maxQueuedWindows),
+		timer: time.NewTimer(time.Hour), requests: requests{some: make(chan struct{}, 1)},
 		commands: make(chan *command, 1), results: make(chan result, 1),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
@@ -169,11 +169,9 @@ func (s *stream) transaction(ev *binlog.Transaction) error {
 	s.at, s.commitUS = ev.End, ev.CommitUS
 	if ev.Prepared != "" {
 		s.pass() // so that a heartbeat tells it even to a target that adds only GTIDs
-		if err := s.position.Add(ev.Prepared); err != nil {
-			return err
-		}
 	}
-	return s.position.Add(ev.GTID)
+	ev.Reach(&s.position)
+	return nil
 }
 
 // received is the position with the transaction that is being decoded.
@@ -204,7 +202,8 @@ func (s *stream) ddl(ev *binlog.DDL) error {
 		return nil
 	}
 	s.at, s.commitUS = ev.End, ev.CommitUS
-	return s.position.Add(ev.GTID)
+	ev.Reach(&s.position)
+	return nil
 }
 
 func (s *stream) emit(item Item) {
@@ -229,9 +228,19 @@ func (s *stream) heartbeat(caughtUp bool) {
 	s.unsent, s.beatAt = false, s.now()
 	us := s.commitUS
 	if caughtUp {
-		us = s.beatAt.UnixMicro()
+		us = s.heard().UnixMicro()
 	}
 	s.emit(&Heartbeat{Position: s.position.String(), SourceUS: us})
+}
+
+// heard is how far the source was read, for a stream that has read all that came: now, unless the source has gone silent.
+func (s *stream) heard() time.Time {
+	if r, ok := s.reader.(interface{ Heard() time.Time }); ok {
+		if at := r.Heard(); s.beatAt.Sub(at) > 2*timeouts.StreamHeartbeat {
+			return at
+		}
+	}
+	return s.beatAt
 }
 
 // wait returns when there may be something to do.
@@ -245,8 +254,7 @@ func (s *stream) wait() error {
 	s.timer.Reset(max(next.Sub(s.now()), 0))
 	select {
 	case <-s.reader.Ready():
-	case r := <-s.requests:
-		s.windows.request(r)
+	case <-s.requests.some:
 	case r := <-s.results:
 		return s.result(r)
 	case <-s.timer.C:
@@ -259,9 +267,8 @@ func (s *stream) wait() error {
 // step lets the windows do what can be done between two transactions.
 func (s *stream) step(caughtUp bool) error {
 	for more := true; more; {
+		s.requests.take(s.windows)
 		select {
-		case r := <-s.requests:
-			s.windows.request(r)
 		case r := <-s.results:
 			if err := s.result(r); err != nil {
 				return err
@@ -357,12 +364,39 @@ func (s *stream) OpenWindow(r WindowRequest) error {
 		return err
 	}
 	s.worker.Do(func() { s.done.Go(s.work) })
-	select {
-	case s.requests <- r:
-		return nil
-	default:
+	return s.requests.add(r)
+}
+
+// requests are the windows that were asked for since Recv last looked.
+type requests struct {
+	some chan struct{}
+	mu   struct {
+		sync.Mutex
+		queue []WindowRequest
+	}
+}
+
+func (q *requests) add(r WindowRequest) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.mu.queue) >= maxQueuedWindows {
 		return fmt.Errorf("window %d of %s: %d requests are waiting", r.ID, r.Table, maxQueuedWindows)
 	}
+	q.mu.queue = append(q.mu.queue, r)
+	select {
+	case q.some <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (q *requests) take(m *windows) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range q.mu.queue {
+		m.request(r)
+	}
+	q.mu.queue = nil
 }
 
 // work performs the commands of windows, one at a time.

@@ -37,7 +37,11 @@ func (f *transform) rows(ctx context.Context, tx *Transaction, events []binlog.R
 		if k.gtidColumn >= 0 {
 			each = func(before, after *rowimage.Image) error { return f.dependency(k, before, after) }
 		}
-		if err := k.decoder.Walk(eventTypes[ev.Kind], ev.Body, each); err != nil {
+		kind := eventTypes[ev.Kind]
+		if ev.Partial {
+			kind = rowimage.EventPartialUpdate
+		}
+		if err := k.decoder.Walk(kind, ev.Body, each); err != nil {
 			return fmt.Errorf("%s of %s.%s: %w", ev.Kind, ev.Table.DB, ev.Table.Table, err)
 		}
 	}

@@ -41,6 +41,14 @@ const (
 	// StreamSilence ends a stream that has not even sent heartbeats: the peer is gone without a word.
 	StreamSilence = 10 * time.Second
 
+	// SourceGone is how long a source may not be heard before its streams end with the reason. A mysqld that is restarted is back
+	// within it, and its streams go on by themselves.
+	SourceGone = 30 * time.Second
+
+	// HubGrace is how long the connection to a source stays when its last stream has ended: streams that are stopped and started
+	// again find it.
+	HubGrace = 2 * time.Second
+
 	// RetryMin and RetryMax bound the pause between attempts, with jitter.
 	RetryMin = 50 * time.Millisecond
 	RetryMax = 3 * time.Second

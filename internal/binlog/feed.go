@@ -1,0 +1,208 @@
+package binlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
+	"braid/internal/gtid"
+	"braid/internal/sqlconn"
+)
+
+// sink takes what a feed has read. put may wait for room; its error ends the feed. cost is about how many bytes the event keeps.
+type sink interface {
+	put(ev Event, cost int) error
+}
+
+// feed reads a source's log over one dump connection at a time and gives the events to a sink. It remembers what the sink has, so that
+// after a cut another connection goes on without gap or repetition (B2): from the last complete transaction, less the fragments
+// of the next that the sink has already.
+type feed struct {
+	db      sqlconn.Config
+	follow  func(db, table string) bool
+	lenient bool
+	sink    sink
+
+	// Owned by the goroutine that reads.
+	position gtid.Set
+	done     progress
+	server   string // UUID of the first server
+	wire     *wire
+
+	heard atomic.Int64 // when the source was last heard, in nanoseconds since 1970
+
+	mu struct {
+		sync.Mutex
+		wire        *wire
+		closed      bool
+		interrupted bool // run returns, to be called again
+	}
+}
+
+// open connects at the position.
+func (f *feed) open(ctx context.Context) error {
+	w, err := dialWire(ctx, f.db, &f.position)
+	if err != nil {
+		return err
+	}
+	if f.server != "" && f.server != w.server {
+		w.sock.Close()
+		return errs.New(errs.StreamFailed, nil, "binlog of %s: another server answers there: its UUID is %s, it was %s", f.db.Addr, w.server, f.server).
+			With("Start the stream again: it goes on where it was, if the server has the same transactions.")
+	}
+	if err := w.dump(f.position); err != nil {
+		w.sock.Close()
+		return err
+	}
+	f.mu.Lock()
+	f.mu.wire = w
+	closed := f.mu.closed
+	f.mu.Unlock()
+	if closed {
+		w.sock.Close()
+		return errClosed
+	}
+	f.server, f.wire = w.server, w
+	f.heard.Store(time.Now().UnixNano())
+	return nil
+}
+
+// read decodes until the connection ends, or the sink or the decoder refuses.
+func (f *feed) read() error {
+	defer f.wire.sock.Close()
+	dec := newDecoder(f.follow)
+	dec.lenient, dec.done = f.lenient, f.done
+	for {
+		ev, err := f.wire.next()
+		if err != nil {
+			return err
+		}
+		f.heard.Store(time.Now().UnixNano())
+		if err := f.decode(dec, ev); err != nil {
+			return err
+		}
+	}
+}
+
+func (f *feed) decode(dec *decoder, ev rawEvent) error {
+	err := dec.decode(ev)
+	for {
+		if passed := f.pass(dec); passed != nil {
+			return passed
+		}
+		if err != nil || dec.payload == nil {
+			return err
+		}
+		err = dec.nextInner()
+	}
+}
+
+// pass gives the sink what the decoder has finished. What the events keep is counted with the first.
+func (f *feed) pass(dec *decoder) error {
+	for ev := dec.take(); ev != nil; ev = dec.take() {
+		if err := f.sink.put(ev, dec.takeCost()); err != nil {
+			return err
+		}
+		f.done.note(ev)
+		switch ev := ev.(type) {
+		case *Transaction:
+			if ev.Last {
+				ev.Reach(&f.position)
+			}
+		case *DDL:
+			ev.Reach(&f.position)
+		}
+	}
+	return nil
+}
+
+// run opens and reads, and opens again after a cut, until something else than the connection fails or the source was not to be
+// heard for too long. An open connection may be given.
+func (f *feed) run(ctx context.Context) error {
+	for pause := timeouts.RetryMin; ; {
+		if f.wire == nil {
+			if err := f.open(ctx); f.lasting(ctx, err) {
+				return err
+			} else if err != nil {
+				if err := sleep(ctx, pause); err != nil {
+					return err
+				}
+				pause = min(2*pause, timeouts.RetryMax)
+				continue
+			}
+		}
+		before := f.position
+		err := f.read()
+		f.wire = nil
+		if f.lasting(ctx, err) {
+			return err
+		}
+		if !before.Equal(f.position) {
+			pause = timeouts.RetryMin
+		}
+	}
+}
+
+// lasting reports whether an error is not of the kind that another connection mends.
+func (f *feed) lasting(ctx context.Context, err error) bool {
+	if err == nil {
+		return false
+	}
+	if ctx.Err() != nil || f.isOver() {
+		return true
+	}
+	if _, refused := errors.AsType[*Refusal](err); refused {
+		return true
+	}
+	for _, def := range []error{errs.BinlogPurged, errs.StreamFailed, errs.SourcePrecondition} {
+		if errors.Is(err, def) {
+			return true
+		}
+	}
+	switch sqlconn.ErrCode(err) {
+	case 1044, 1045, 1227, 1236: // access denied, privilege missing, the log cannot be read
+		return true
+	}
+	return time.Since(time.Unix(0, f.heard.Load())) > timeouts.SourceGone
+}
+
+func (f *feed) isOver() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.closed || f.mu.interrupted
+}
+
+// restart has the next run begin at a position.
+func (f *feed) restart(position gtid.Set) {
+	f.position, f.done = position, progress{}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.interrupted = false
+}
+
+// hangUp cuts the connection under whatever is being done with it. If it is final, the feed ends; else run returns.
+func (f *feed) hangUp(final bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.closed = f.mu.closed || final
+	f.mu.interrupted = true
+	if f.mu.wire != nil {
+		f.mu.wire.sock.Close()
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the source: %w", context.Cause(ctx))
+	}
+}
