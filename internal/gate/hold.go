@@ -131,6 +131,9 @@ func errInterrupted() error {
 // failed judges an error of a backend that is not MySQL's answer, while a statement was under way on it that wrote or did
 // not. The connection is gone, and with it the transaction that it was a part of.
 func (s *session) failed(b *backend, err error, write bool) error {
+	if isHold(err) && !b.inTxn && errors.Is(err, errs.NotServing) {
+		s.drop(b) // the next try may find another tablet, or a connection that works
+	}
 	if isHold(err) || mysqlproto.AsMySQL(err) != nil || isClient(err) {
 		return err
 	}

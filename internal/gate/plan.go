@@ -3,6 +3,7 @@ package gate
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
@@ -156,23 +157,34 @@ func (p *planner) resolveAll(pl *plan, tables []sqlast.Table) ([]string, error) 
 // requalified rewrites qualifiers of tables that are served by another keyspace than they are named under. Unqualified names
 // need nothing: a tablet's database is its keyspace.
 func (p *planner) requalified(s *sqlast.Statement, keyspace string) (*sqlast.Statement, error) {
-	foreign := false
-	for _, t := range s.Tables() {
-		foreign = foreign || t.Keyspace != "" && t.Keyspace != keyspace && !isServerSchema(t.Keyspace)
-	}
-	if !foreign {
+	if !p.namesOther(s, keyspace) {
 		return s, nil
 	}
 	sql, ok := s.Requalify(func(named, _ string) string {
-		if isServerSchema(named) {
-			return named
+		if _, known := p.routing.Keyspaces[named]; known {
+			return keyspace
 		}
-		return keyspace
+		return named
 	})
-	if !ok {
-		return nil, unsupported("the statement names keyspaces in a syntax that is not known here: %v", s.Err)
+	if ok {
+		return sqlast.Parse(sql), nil
 	}
-	return sqlast.Parse(sql), nil
+	for _, t := range s.Tables() {
+		if t.Keyspace != "" && t.Keyspace != keyspace && !isServerSchema(t.Keyspace) {
+			return nil, unsupported("the statement names keyspaces in a syntax that is not known here: %v", s.Err)
+		}
+	}
+	return s, nil
+}
+
+// namesOther says whether the text may qualify a table or a column with another keyspace.
+func (p *planner) namesOther(s *sqlast.Statement, keyspace string) bool {
+	for name := range p.routing.Keyspaces {
+		if name != keyspace && (strings.Contains(s.SQL, name+".") || strings.Contains(s.SQL, name+"`") || strings.Contains(s.SQL, name+" ")) {
+			return true
+		}
+	}
+	return false
 }
 
 // planUnsharded relays to the one shard, filling sequence columns.

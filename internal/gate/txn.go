@@ -159,7 +159,7 @@ func (s *session) writeDependency(ctx context.Context, b *backend, gtid string) 
 		"INSERT INTO _braid.dependency (gtid) VALUES (" + quote(gtid) + ")",
 		"DELETE FROM _braid.dependency WHERE id = LAST_INSERT_ID()",
 	} {
-		resp, err := b.Exec(ctx, string(tagged(nil, epoch, true, b.dest, nil, sql)))
+		resp, err := b.Exec(ctx, string(tagged(nil, epoch, true, b.dest, []string{"_braid.dependency"}, sql)))
 		if err == nil && resp.Err != nil {
 			err = resp.Err
 		}

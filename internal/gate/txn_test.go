@@ -198,3 +198,21 @@ func testRowMove(t *testing.T, c *testCluster) {
 	}
 	exec(t, q, "DELETE FROM corder WHERE order_id BETWEEN 30001 AND 30003")
 }
+
+// fourShards is the shard of a customer after -80 was split.
+func fourShards(id string) string {
+	v, err := vindex.New("hash", nil)
+	if err != nil {
+		panic(err)
+	}
+	ksid, err := v.Map([][]byte{[]byte(id)})
+	if err != nil {
+		panic(err)
+	}
+	for _, s := range []string{"-40", "40-80"} {
+		if r, _ := keyrange.Parse(s); r.Contains(ksid) {
+			return "customer/" + s
+		}
+	}
+	return "customer/80-"
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-mysql-org/go-mysql/mysql"
 
+	"braid/internal/base/errs"
 	"braid/internal/base/timeouts"
 	"braid/internal/mysqlproto"
 	"braid/internal/sqlconn"
@@ -18,6 +19,9 @@ import (
 // AwaitFence returns when no write that the fences of the routing of this epoch, or a later one, refuse is under way or can
 // come again (F1). Transactions that have written get until the drain time; those still open then are killed and counted.
 func (s *Server) AwaitFence(ctx context.Context, epoch uint64, drain time.Duration) (killed int, err error) {
+	if epoch == 0 {
+		return 0, errs.New(errs.BadInput, nil, "a fence is awaited by the epoch that set it")
+	}
 	if s.epoch() < epoch {
 		if err := s.deps.Routing.Refresh(ctx); err != nil {
 			return 0, fmt.Errorf("read routing: %w", err)

@@ -57,12 +57,12 @@ func (s *session) query(ctx context.Context, payload []byte) error {
 		return s.untagged(ctx, sql)
 	}
 	if err := s.connect(ctx); err != nil {
-		return s.conn.WriteError(err)
+		return s.unconnected(err)
 	}
 	if err := s.srv.admit(ctx, s, tag); err != nil {
 		return s.refused(err)
 	}
-	return s.relay(mysql.COM_QUERY, sql)
+	return s.relay(ctx, mysql.COM_QUERY, sql)
 }
 
 // refused tells the gate; a session that a fence killed is of no further use.
@@ -87,12 +87,12 @@ func (s *session) untagged(ctx context.Context, sql []byte) error {
 		return s.conn.WriteError(mysqlproto.Error(mysql.ER_UNKNOWN_ERROR, "HY000", "a tablet takes statements from gates only: connect to a gate"))
 	}
 	if err := s.connect(ctx); err != nil {
-		return s.conn.WriteError(err)
+		return s.unconnected(err)
 	}
 	if err := s.srv.control(s, endsTransaction(strings.ToUpper(string(sql)))); err != nil {
 		return s.refused(err)
 	}
-	return s.relay(mysql.COM_QUERY, sql)
+	return s.relay(ctx, mysql.COM_QUERY, sql)
 }
 
 func endsTransaction(sql string) bool {
@@ -106,7 +106,9 @@ func endsTransaction(sql string) bool {
 }
 
 // relay sends a command to mysqld and its answer to the gate.
-func (s *session) relay(cmd byte, payload []byte) error {
+func (s *session) relay(ctx context.Context, cmd byte, payload []byte) error {
+	stop := s.backend.Under(ctx)
+	defer stop()
 	inTxn := s.inTxn()
 	if err := s.backend.Send(cmd, payload); err != nil {
 		return s.lost(err)
@@ -142,6 +144,14 @@ func (s *session) inTxn() bool {
 func (s *session) lost(err error) error {
 	if errors.Is(err, mysqlproto.ErrNotSent) && !s.inTxn() {
 		return errors.Join(s.conn.WriteError(refuse(errs.NotServing, "mysqld is gone: %v", err)), err)
+	}
+	return err
+}
+
+// unconnected refuses a statement for want of a mysqld session. A gate connection whose session is gone ends with it.
+func (s *session) unconnected(err error) error {
+	if werr := s.conn.WriteError(err); werr != nil || s.backend == nil {
+		return werr
 	}
 	return err
 }
@@ -209,7 +219,7 @@ func (s *session) reset(ctx context.Context) error {
 	if err := s.srv.control(s, true); err != nil {
 		return s.refused(err)
 	}
-	if err := s.relay(mysql.COM_RESET_CONNECTION, nil); err != nil {
+	if err := s.relay(ctx, mysql.COM_RESET_CONNECTION, nil); err != nil {
 		return err
 	}
 	return initialize(ctx, s.backend)
@@ -221,8 +231,10 @@ func (s *session) metadata(ctx context.Context, cmd byte, payload []byte) error 
 		if cmd == mysql.COM_STMT_CLOSE {
 			return nil
 		}
-		return s.conn.WriteError(err)
+		return s.unconnected(err)
 	}
+	stop := s.backend.Under(ctx)
+	defer stop()
 	if err := s.backend.Send(cmd, payload); err != nil {
 		return s.lost(err)
 	}
