@@ -94,6 +94,9 @@ func (r *runner) session(ctx context.Context) error {
 		if err := r.write(ctx, next); err != nil {
 			return err
 		}
+		if r.rec.state.Verb != nil {
+			effects = r.rec.state.Effects() // the write has named the epoch that they wait for
+		}
 		event, err := r.event(ctx, effects)
 		if err != nil {
 			return err

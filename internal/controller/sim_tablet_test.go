@@ -226,7 +226,12 @@ func (s *simShard) Status(context.Context, *tabletpb.StatusRequest) (*tabletpb.S
 
 // AwaitFence kills every other transaction that is open and lets the rest commit.
 func (s *simShard) AwaitFence(_ context.Context, r *tabletpb.AwaitFenceRequest) (*tabletpb.AwaitFenceResponse, error) {
-	s.refresh()
+	if r.Epoch == 0 {
+		return nil, errs.New(errs.BadInput, nil, "a fence is awaited by the epoch that set it")
+	}
+	if s.routing.Epoch < r.Epoch { // only then: what it knows may be old, and the epoch is what tells
+		s.refresh()
+	}
 	if s.routing.Epoch < r.Epoch {
 		return nil, errs.New(errs.Timeout, nil, "epoch %d is not known", r.Epoch)
 	}
