@@ -85,3 +85,22 @@ func tableDiffers(db, table string, diffs []schema.Difference) error {
 	}
 	return errs.New(errs.TableDiffers, nil, "%s.%s: %s", db, table, strings.Join(lines, "; "))
 }
+
+// dropTables drops tables that may refer to each other: one by one, a cycle of foreign keys could not be dropped at all.
+func dropTables(ctx context.Context, conn *sqlconn.Conn, db string, tables []string) (err error) {
+	if _, err := conn.Exec(ctx, "SET SESSION foreign_key_checks=0"); err != nil {
+		return fmt.Errorf("drop tables: %w", err)
+	}
+	defer func() {
+		if _, back := conn.Exec(ctx, "SET SESSION foreign_key_checks=1"); back != nil {
+			conn.Close() // the next user must not get it like this
+			err = errors.Join(err, back)
+		}
+	}()
+	for _, table := range tables {
+		if _, err := conn.Exec(ctx, "DROP TABLE IF EXISTS "+sqlconn.QuoteIdent(db)+"."+sqlconn.QuoteIdent(table)); err != nil {
+			return fmt.Errorf("drop %s.%s: %w", db, table, err)
+		}
+	}
+	return nil
+}

@@ -173,14 +173,7 @@ func (s *service) ApplySchema(ctx context.Context, r *tabletpb.ApplySchemaReques
 
 func (s *service) DropTables(ctx context.Context, r *tabletpb.DropTablesRequest) (*tabletpb.DropTablesResponse, error) {
 	return onPrimary(s, func(*vreplication.Engine) (*tabletpb.DropTablesResponse, error) {
-		err := s.withAdmin(ctx, func(conn *sqlconn.Conn) error {
-			for _, table := range r.Tables {
-				if _, err := conn.Exec(ctx, "DROP TABLE IF EXISTS "+sqlconn.QuoteIdent(r.DbName)+"."+sqlconn.QuoteIdent(table)); err != nil {
-					return fmt.Errorf("drop %s.%s: %w", r.DbName, table, err)
-				}
-			}
-			return nil
-		})
+		err := s.withAdmin(ctx, func(conn *sqlconn.Conn) error { return dropTables(ctx, conn, r.DbName, r.Tables) })
 		return &tabletpb.DropTablesResponse{}, err
 	})
 }
