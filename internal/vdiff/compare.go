@@ -186,11 +186,11 @@ const longest = 512
 func cell(col *schema.Column, value []byte) Cell {
 	c := Cell{Column: col.Name, Null: value == nil}
 	more := 0
-	if len(value) > longest {
-		value, more = value[:longest], len(value)-longest
-	}
-	for more > 0 && len(value) > 0 && !utf8.RuneStart(value[len(value)-1]) { // do not cut a character
-		value, more = value[:len(value)-1], more+1
+	if cut := longest; len(value) > cut {
+		for cut > longest-utf8.UTFMax && !utf8.RuneStart(value[cut]) { // do not cut a character
+			cut--
+		}
+		value, more = value[:cut], len(value)-cut
 	}
 	if c.Value = string(value); !utf8.Valid(value) {
 		c.Value = "0x" + hex.EncodeToString(value)
