@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	tabletpb "braid/api/tablet"
+	"braid/internal/mysqld"
 	"braid/internal/mysqld/mysqldtest"
 	"braid/internal/sqlconn"
 )
@@ -323,4 +324,66 @@ func TestCutoverHelpers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "forward", again.Journal.Direction, "what was written first stays")
 	require.Equal(t, "x:1", again.Journal.SourcePositions["a/-"])
+}
+
+// Both servers are killed in the middle of a copy and of what follows it.
+func TestServersDie(t *testing.T) {
+	source, target := mysqldtest.New(t, mysqldtest.Options{}), mysqldtest.New(t, mysqldtest.Options{})
+	w := newWorld(t, target, map[string]*mysqld.Server{"src/0": source})
+	src := w.sources["src/0"]
+	bothTables(w, "src/0")
+	fill(src, 30000)
+	w.create(w.spec("src/0", rule("item"), rule("event")))
+	for i := range 4 {
+		stop := storm(t, src, 1, 32000)
+		time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond)
+		stop()
+		dies := []*side{w.target, src}[i%2]
+		dies.Kill()
+		<-dies.Done()
+		require.NoError(t, dies.Start(t.Context()))
+		dies.conn = mysqldtest.Dial(t, dies.Root().WithDB(dies.db))
+	}
+	require.Eventually(t, func() bool { // the pool's sessions died too
+		streams, err := w.engine.List(t.Context(), "w")
+		return err == nil && streams[0].State == Running.String() && streams[0].LagMs >= 0
+	}, time.Minute, 50*time.Millisecond)
+	w.catchUp()
+	w.equal("src/0", "item", "event")
+}
+
+// What the operator reads when something is wrong.
+func TestMessages(t *testing.T) {
+	t.Run("no table on the target", func(t *testing.T) {
+		w := newWorld(t, nil, source1)
+		w.sources["src/0"].exec(itemTable, "INSERT INTO item (id,name) VALUES (1,'a')")
+		w.create(w.spec("src/0", rule("item")))
+		require.Contains(t, w.await(Error)[0].Message, "table item is not on the target")
+	})
+	t.Run("other columns on the target", func(t *testing.T) {
+		w := newWorld(t, nil, source1)
+		w.sources["src/0"].exec(itemTable, "INSERT INTO item (id,name) VALUES (1,'a')")
+		w.target.exec("CREATE TABLE item (id int PRIMARY KEY, name varchar(60) CHARACTER SET utf8mb4, qty int, note text, twice int)")
+		w.create(w.spec("src/0", rule("item")))
+		require.Contains(t, w.await(Error)[0].Message, "id: source bigint, target int")
+	})
+	t.Run("no source", func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		w.create(w.spec("else/0", rule("item")))
+		require.Eventually(t, func() bool { return w.list()[0].Message == "open source else/0: no source else/0" }, 10*time.Second, 20*time.Millisecond)
+		require.Equal(t, "Init", w.list()[0].State, "it is tried again")
+	})
+	t.Run("policy for DDL", func(t *testing.T) {
+		w := newWorld(t, nil, source1)
+		w.sources["src/0"].exec(itemTable)
+		w.target.exec(itemTable)
+		w.create(w.spec("src/0", rule("item")))
+		w.await(Running)
+		w.sources["src/0"].exec("ALTER TABLE item ADD KEY qty (qty)", "INSERT INTO item (id,name) VALUES (1,'after')")
+		w.catchUp()
+		w.equal("src/0", "item")
+		require.Equal(t, "ALTER TABLE item ADD KEY qty (qty)", w.target.one("SELECT message FROM _braid.vreplication_log WHERE type='ddl ignored' AND vrepl_id="+fmt.Sprint(w.list()[0].Id)))
+		w.sources["src/0"].exec("ALTER TABLE item ADD COLUMN more int", "INSERT INTO item (id,name,more) VALUES (2,'x',1)")
+		require.Contains(t, w.await(Error)[0].Message, "more: source int, target has no such column")
+	})
 }
