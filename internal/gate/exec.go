@@ -154,6 +154,8 @@ func (s *session) relay(ctx context.Context, pl *plan, stmt *sqlast.Statement) e
 	}
 	stop := b.Under(ctx)
 	defer stop()
+	s.opaque = pl.write && !opensTxn(stmt) || stmt.Kind == sqlast.Call
+	defer func() { s.opaque = false }()
 	resp, err := b.first(pl, pt)
 	if err != nil {
 		return s.failed(b, err, pl.write)
@@ -336,13 +338,15 @@ func (s *session) writeParts(ctx context.Context, pl *plan) (mysqlproto.OK, erro
 		return nil
 	}()
 	// Every answer is read, whatever became of the others: the connections are needed for the rollback.
-	for _, b := range sent {
+	for i, b := range sent {
 		ok, berr := s.writeResult(ctx, b, pl)
 		if err == nil {
 			err = berr
 		}
-		sum.Affected += ok.Affected
-		sum.Warnings += ok.Warnings
+		if i == 0 || !pl.copies {
+			sum.Affected += ok.Affected
+			sum.Warnings += ok.Warnings
+		}
 	}
 	if pl.firstID > 0 && err == nil {
 		sum.InsertID = pl.firstID

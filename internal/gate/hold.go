@@ -146,6 +146,8 @@ func (s *session) failed(b *backend, err error, write bool) error {
 	case s.life.Err() != nil:
 		s.rollbackAll(s.life)
 		return errInterrupted()
+	case s.opaque && inTxn && !errors.Is(err, mysqlproto.ErrNotSent):
+		s.rollbackAll(s.life)
 	case inTxn && (b.fresh || s.txn.implicit):
 		// What it was to do is rolled back with the connection, and nothing else was done on it.
 		s.txn.parts = slices.DeleteFunc(s.txn.parts, func(x *backend) bool { return x == b })

@@ -60,7 +60,9 @@ func testEpochs(t *testing.T, c *testCluster) {
 	run(t, q, "BEGIN")
 	run(t, q, "UPDATE customer SET score = 1 WHERE customer_id = 1")
 	for i := range 20 {
-		c.route(t, func(r *topo.Routing) { r.Tables[fmt.Sprintf("commerce.none%d", i)] = topo.TableRouting{topo.Primary: "customer"} })
+		c.route(t, func(r *topo.Routing) {
+			r.Tables[fmt.Sprintf("commerce.none%d", i)] = topo.TableRouting{topo.Primary: "customer"}
+		})
 		require.Equal(t, []string{"4"}, rows(t, q, "SELECT COUNT(*) FROM customer"))
 		run(t, q, "UPDATE customer SET score = score + 1")
 	}

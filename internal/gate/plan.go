@@ -26,6 +26,7 @@ type plan struct {
 	tables []string // that the parts touch, as fences name them; none: any
 	merge  *merge   // how rows of several parts become one answer; nil: at most one part returns rows
 	move   *rowMove // the statement changes where rows live
+	copies bool     // the parts write the same rows into each shard: the client counts them once
 	// firstID is the first value that a sequence gave to this statement; 0 if none did.
 	firstID uint64
 }
@@ -49,6 +50,9 @@ func (p *planner) plan(s *sqlast.Statement) (*plan, error) {
 	tables, servers := p.split(s)
 	if len(tables) == 0 {
 		return pl, p.anywhere(pl, s, servers)
+	}
+	if s.Kind == sqlast.DDL {
+		tables = p.qualify(tables, strings.EqualFold(firstWord(s.SQL), "create"))
 	}
 	keyspaces, err := p.resolveAll(pl, tables)
 	if err != nil {
@@ -136,6 +140,18 @@ func (p *planner) anywhere(pl *plan, s *sqlast.Statement, servers bool) error {
 	return nil
 }
 
+// qualify gives tables of a DDL the session's keyspace: the VSchema need not know a table that is being created, and one of
+// the same name elsewhere is not meant.
+func (p *planner) qualify(tables []sqlast.Table, create bool) []sqlast.Table {
+	out := slices.Clone(tables)
+	for i := range out {
+		if _, err := p.resolve(out[i], p.scope); (err != nil || create) && out[i].Keyspace == "" {
+			out[i].Keyspace = p.scope.keyspace
+		}
+	}
+	return out
+}
+
 // resolveAll finds the keyspaces of the tables, and notes the tables' names.
 func (p *planner) resolveAll(pl *plan, tables []sqlast.Table) ([]string, error) {
 	var keyspaces []string
@@ -166,6 +182,9 @@ func (p *planner) requalified(s *sqlast.Statement, keyspace string) (*sqlast.Sta
 		}
 		return named
 	})
+	if ok && sql == s.SQL {
+		return s, nil
+	}
 	if ok {
 		return sqlast.Parse(sql), nil
 	}

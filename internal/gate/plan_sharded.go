@@ -76,7 +76,8 @@ func (p *planner) planWrite(pl *plan, s *sqlast.Statement, keyspace string, limi
 		return unsupported("the statement ties together rows of different shards; bind its tables by their sharding columns")
 	}
 	if rt.reads {
-		return p.everywhere(pl, keyspace, s.SQL) // a reference table: every copy is changed
+		pl.copies = true
+		return p.everywhere(pl, keyspace, s.SQL) // a reference table
 	}
 	if limited && len(rt.shards) > 1 {
 		return unsupported("LIMIT in a write that goes to several shards; restrict it by the sharding column")
@@ -177,7 +178,7 @@ func (p *planner) keyspaceIDForWrite(keyspace, table, column string, v value) ([
 	}
 	id, err := fn.Map([][]byte{cell})
 	if err != nil {
-		return nil, false, fmt.Errorf("column %s.%s: vindex %s: %w", table, column, fn.Type(), err)
+		return nil, false, mysqlproto.Error(mysql.ER_TRUNCATED_WRONG_VALUE_FOR_FIELD, "HY000", fmt.Sprintf("Incorrect value for column '%s' of table '%s' (vindex %s): %v", column, table, fn.Type(), err))
 	}
 	return id, true, nil
 }
@@ -193,6 +194,7 @@ func (p *planner) planInsert(pl *plan, s *sqlast.Statement, keyspace string) err
 	case t == nil:
 		return noSuchTable(keyspace, v.Table.Name)
 	case t.Type == vschema.TypeReference:
+		pl.copies = true
 		return p.everywhere(pl, keyspace, s.SQL)
 	case v.FromSelect:
 		return unsupported("INSERT … SELECT into a sharded table; read the rows and insert them")

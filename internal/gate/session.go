@@ -30,6 +30,7 @@ type session struct {
 	nextStmt uint32
 	warned   bool // the last statement left warnings, which the client may ask for
 	last     dest // where the last statement ran
+	opaque   bool // the statement under way may commit by itself (a procedure, DDL)
 
 	lastID   uint64   // LAST_INSERT_ID() as far as it is known here
 	lastIDOn *backend // … unless this backend knows better

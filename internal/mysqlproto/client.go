@@ -42,7 +42,7 @@ type Client struct {
 	salt    []byte
 	pending []uint8 // the sequence numbers with which the answers that are due begin
 	columns uint64  // of the rows that are being read
-	row     []byte // a row that came in several packets
+	row     []byte  // a row that came in several packets
 }
 
 const clientCaps = mysql.CLIENT_LONG_PASSWORD | mysql.CLIENT_LONG_FLAG | mysql.CLIENT_PROTOCOL_41 | mysql.CLIENT_TRANSACTIONS |

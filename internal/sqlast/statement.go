@@ -68,7 +68,7 @@ func Parse(sql string) *Statement {
 	case errors.Is(err, sqlparser.ErrEmpty):
 		s.Kind = Empty
 	case err != nil:
-		s.Err = err
+		s.Err = errors.New(strings.TrimSpace(strings.TrimPrefix(err.Error(), "Code: INVALID_ARGUMENT\n")))
 	default:
 		s.node = node
 		if k, ok := kindOf(node); ok {
