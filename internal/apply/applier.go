@@ -129,11 +129,13 @@ func (a *Applier) Add(ctx context.Context, tx *vstream.Transaction) error {
 	if len(tx.Changes) == 0 && tx.Last && !a.partial {
 		return a.reach(tx)
 	}
-	if large := !tx.Last || len(tx.Changes) > largeTransaction; large && len(a.group) > 0 && !a.partial {
+	large := !tx.Last || len(tx.Changes) > largeTransaction
+	if large && len(a.group) > 0 && !a.partial {
 		if err := a.Commit(ctx); err != nil {
 			return err
 		}
 	}
+	a.batch.Plain = large || a.partial // once parts are sent, single cannot look for the row that is missing
 	a.begin()
 	a.group = append(a.group, tx)
 	a.batch.Source(tx.GTID)

@@ -126,6 +126,32 @@ func TestFailureStandsAlone(t *testing.T) {
 	require.Equal(t, server+":1-3", b.position().String())
 }
 
+// Of many updates in one statement, the one that finds no row is named; one that changes nothing here is none of them.
+func TestBulkUpdates(t *testing.T) {
+	b := newBed(t, Strict)
+	for i := range 20 {
+		b.add(b.tx(ins(fmt.Sprintf("%d a 1 2", i))))
+	}
+	require.NoError(t, b.ap.Commit(t.Context()))
+	update := func() {
+		for i := range 20 {
+			b.add(b.tx(upd(fmt.Sprintf("%d a 1 2", i), fmt.Sprintf("%d b 2 3", i))))
+		}
+	}
+	b.exec("UPDATE t SET v='b', k=2 WHERE id=7")
+	update()
+	require.NoError(t, b.ap.Commit(t.Context()))
+	require.Equal(t, "20", b.one("SELECT COUNT(*) FROM t WHERE v='b' AND k=2"))
+	b.exec("UPDATE t SET v='a', k=1", "DELETE FROM t WHERE id=13")
+	update()
+	err := b.ap.Commit(t.Context())
+	require.ErrorIs(t, err, ErrMissing)
+	require.ErrorContains(t, err, "transaction "+server+":54: update of t (id=13): ")
+	require.Equal(t, "13", b.one("SELECT COUNT(*) FROM t WHERE v='b'"))
+	require.Equal(t, "19", b.one("SELECT COUNT(*) FROM t"))
+	require.Equal(t, server+":1-53", b.position().String())
+}
+
 // A transaction larger than a packet is one transaction on the target all the same.
 func TestLargeTransaction(t *testing.T) {
 	b := newBed(t, Strict)

@@ -25,11 +25,12 @@ const (
 	verbUpsert // replaces the row that is there
 	verbIgnore // keeps it, or whatever else is in the way
 	verbUpdate
+	verbUpdates // many rows, as upserts that must all find one
 	verbDelete
 )
 
 func (v verb) String() string {
-	return [...]string{"control", "insert", "insert", "insert", "update", "delete"}[v]
+	return [...]string{"control", "insert", "insert", "insert", "update", "update", "delete"}[v]
 }
 
 // statement is what the packet's answer is checked against, and what an error is explained with.
@@ -59,6 +60,7 @@ type written struct {
 // that a change costs no allocation once the buffers have grown.
 type Batch struct {
 	Single bool // one row per statement, to find the row that fails
+	Plain  bool // updates as UPDATE only
 
 	buf     []byte
 	stmts   []statement
@@ -142,10 +144,43 @@ func (b *Batch) changeStrict(t *Table, op vstream.Op, before, after rowimage.Row
 	case vstream.Insert:
 		b.row(t, verbInsert, after, 1)
 	case vstream.Update:
+		if b.follows(t) && t.bulkUpdate(before, after) {
+			b.checked = true
+			b.row(t, verbUpdates, after, 2)
+			return
+		}
 		b.updateRow(t, before, after, 1)
 	case vstream.Delete:
 		b.deleteKey(t, before, 1)
 	}
+}
+
+// bulkBytes is the size of a row above which sending all of it costs more than a statement of its own.
+const bulkBytes = 1 << 10
+
+// bulkUpdate says that an update may be a row of INSERT … ON DUPLICATE KEY UPDATE. MySQL counts such a row as two when it has
+// changed one that was there, and as one when it was missing (or had these values): the sum tells whether all were found. With
+// another unique key it could change a row of another primary key, so those tables are left out.
+func (t *Table) bulkUpdate(before, after rowimage.Row) bool {
+	return t.rows && t.sameKey(before, after) && after.Size() < bulkBytes && t.differs(before, after)
+}
+
+func (t *Table) differs(before, after rowimage.Row) bool {
+	for _, c := range t.write {
+		if !sameCell(before[c], after[c]) {
+			return true
+		}
+	}
+	return false
+}
+
+// follows says that the last statement updates the table too. A single update is smaller as an UPDATE.
+func (b *Batch) follows(t *Table) bool {
+	if b.Single || b.Plain || len(b.stmts) == 0 {
+		return false
+	}
+	s := &b.stmts[len(b.stmts)-1]
+	return s.table == t && (s.verb == verbUpdate || s.verb == verbUpdates)
 }
 
 // changeMerge touches nobody else's row. What is in the way of an insert, or has taken the place of an updated row, shows in
@@ -248,7 +283,7 @@ func (b *Batch) close() {
 	}
 	b.open = false
 	switch s := &b.stmts[len(b.stmts)-1]; s.verb {
-	case verbUpsert:
+	case verbUpsert, verbUpdates:
 		b.buf = append(b.buf, s.table.upsert...)
 	case verbDelete:
 		b.buf = append(b.buf, ')')

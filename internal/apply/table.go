@@ -42,6 +42,7 @@ type Table struct {
 	name   string // quoted, with its database
 	key    []int  // columns that identify a row
 	owner  []int  // columns of the vindex; none unless several sources write here
+	rows   bool   // several updates may be one statement: see bulkUpdate
 	write  []int  // columns that are written: generated ones are not
 	column []string
 
@@ -138,6 +139,12 @@ func (t *Table) compile() {
 	t.insert = []byte("INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") VALUES ")
 	t.upsert = []byte(" AS " + rowAlias + " ON DUPLICATE KEY UPDATE " + strings.Join(sets, ","))
 	t.ignore = []byte("INSERT IGNORE" + string(t.insert[len("INSERT"):]))
+	t.rows = true
+	for i := range t.Target.Indexes {
+		if x := &t.Target.Indexes[i]; x.Unique && x.Name != "PRIMARY" {
+			t.rows = false
+		}
+	}
 	t.delete = []byte("DELETE FROM " + t.name + " WHERE ")
 	t.update = []byte("UPDATE " + t.name + " SET ")
 }
