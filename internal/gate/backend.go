@@ -26,7 +26,8 @@ type backend struct {
 
 	inTxn  bool
 	fresh  bool // … and has run no statement there yet
-	wrote  bool // … and has written there
+	locked bool // … and has run one there that writes or locks: a fence may wait for it
+	wrote  bool // … and has changed something there
 	pinned bool // the server's session has state that nothing brings back
 	marks  int  // how many of the transaction's savepoints it has
 	late   bool // it lost a row to another shard: it commits after that one

@@ -52,8 +52,9 @@ type tableCache struct {
 }
 
 type tableDef struct {
-	table *schema.Table
-	read  time.Time
+	table        *schema.Table
+	read         time.Time
+	unreferenced bool // no foreign key of another table refers to it
 }
 
 // tableTTL bounds how long a change of a table that was made behind this gate's back goes unnoticed. Statements name their
@@ -75,7 +76,22 @@ func (c *tableCache) put(key string, t *schema.Table) {
 	if c.defs == nil {
 		c.defs = map[string]tableDef{}
 	}
-	c.defs[key] = tableDef{t, time.Now()}
+	c.defs[key] = tableDef{table: t, read: time.Now()}
+}
+
+func (c *tableCache) unreferenced(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.defs[key].unreferenced
+}
+
+func (c *tableCache) setUnreferenced(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d, ok := c.defs[key]; ok {
+		d.unreferenced = true
+		c.defs[key] = d
+	}
 }
 
 func (c *tableCache) forget() {

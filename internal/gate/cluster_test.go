@@ -173,6 +173,24 @@ func (c *testCluster) addTablet(keyspace, shard string, server *mysqld.Server, t
 	return t
 }
 
+// addReplica starts a query server of type REPLICA on the primary's server.
+func (c *testCluster) addReplica(keyspace, shard string) *queryserver.Server {
+	ctx := c.t.Context()
+	primary := c.tablets[keyspace+"/"+shard]
+	cfg := primary.cfg
+	cfg.Listen, cfg.Type = "127.0.0.1:0", func() topo.TabletType { return topo.Replica }
+	server := queryserver.New(cfg, queryserver.Deps{Routing: primary.cache, Log: c.log()})
+	require.NoError(c.t, server.Start(ctx))
+	c.t.Cleanup(server.Stop)
+	c.uid++
+	rec := primary.rec
+	rec.Alias, rec.UID, rec.Type, rec.MySQLAddr = fmt.Sprintf("zone1-%d", 100+c.uid), 100+c.uid, topo.Replica, server.Addr()
+	_, err := c.topo.RegisterTablet(ctx, rec, time.Minute)
+	require.NoError(c.t, err)
+	require.Eventually(c.t, func() bool { return len(c.cache.TabletsOf(keyspace, shard, topo.Replica)) == 1 }, 5*time.Second, time.Millisecond)
+	return server
+}
+
 // restart ends a tablet's query server and starts another at the same address.
 func (c *testCluster) restart(t *testTablet) {
 	t.Stop()

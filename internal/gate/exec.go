@@ -166,9 +166,10 @@ func (s *session) relay(ctx context.Context, pl *plan, stmt *sqlast.Statement) e
 	if stmt.Pins() != "" {
 		b.pinned = true
 	}
-	b.wrote, b.fresh = b.wrote || b.inTxn && pl.write, false
+	b.locked, b.fresh = b.locked || b.inTxn && pl.write, false
 	s.last = pt.dest
 	resp, err = b.Relay(s.c, resp, s.adjust(b, pl))
+	b.wrote = b.wrote || b.inTxn && pl.write && (s.opaque || err != nil || resp.OK.Affected > 0)
 	if err == nil {
 		s.warned = resp.Err == nil && resp.OK.Warnings > 0
 		return nil // an error of the server after the first row was passed on as well
@@ -371,7 +372,7 @@ func (s *session) writeResult(ctx context.Context, b *backend, pl *plan) (mysqlp
 	if resp.Err != nil {
 		return mysqlproto.OK{}, s.serverError(ctx, b, false, resp.Err)
 	}
-	b.wrote, b.fresh = b.wrote || pl.write, false
+	b.locked, b.wrote, b.fresh = b.locked || pl.write, b.wrote || resp.OK.Affected > 0, false
 	return resp.OK, nil
 }
 

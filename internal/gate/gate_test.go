@@ -22,6 +22,8 @@ func TestGate(t *testing.T) {
 	t.Run("multi statements", func(t *testing.T) { testMultiStatements(t, c) })
 	t.Run("clients", func(t *testing.T) { testClients(t, c) })
 	t.Run("command line", func(t *testing.T) { testCommandLine(t, c) })
+	t.Run("replicas", func(t *testing.T) { testReplicas(t, c) })
+	t.Run("show streams", func(t *testing.T) { testShowStreams(t, c) })
 	t.Run("kill", func(t *testing.T) { testKill(t, c) })
 }
 

@@ -111,7 +111,7 @@ func (s *session) mayWait(h *holdError) error {
 	}
 	r := s.g.deps.Cache.Routing()
 	for _, b := range s.txn.parts {
-		if b.wrote && r.Fenced(b.dest.keyspace, b.dest.shard, nil) != "" {
+		if b.locked && r.Fenced(b.dest.keyspace, b.dest.shard, nil) != "" {
 			return s.abort(errs.New(errs.Fenced, h.cause, "the transaction would hold up the cutover that it waits for"))
 		}
 	}

@@ -110,7 +110,7 @@ func (s *session) beginStatement(ctx context.Context, stmt *sqlast.Statement) er
 	if stmt.Err != nil {
 		return syntaxError(stmt)
 	}
-	return s.beginTxn(ctx, stmt.SQL)
+	return s.beginTxn(ctx, stmt.BeginText())
 }
 
 // endStatement is COMMIT and ROLLBACK, with AND CHAIN.

@@ -258,7 +258,7 @@ func (s *session) exec(ctx context.Context, pl *plan, b *backend, sql string) (m
 	if resp.Err != nil {
 		return mysqlproto.OK{}, s.serverError(ctx, b, false, resp.Err)
 	}
-	b.wrote, b.fresh = true, false
+	b.locked, b.wrote, b.fresh = true, b.wrote || resp.OK.Affected > 0, false
 	return resp.OK, nil
 }
 
@@ -266,6 +266,10 @@ func (s *session) exec(ctx context.Context, pl *plan, b *backend, sql string) (m
 // along.
 func (s *session) referenced(ctx context.Context, pl *plan) error {
 	t := pl.move.table
+	key := pl.move.to.keyspace + "." + t.Name
+	if s.g.tables.unreferenced(key) {
+		return nil
+	}
 	res, err := s.lookup(ctx, pl.move.to.keyspace, "SELECT TABLE_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE REFERENCED_TABLE_SCHEMA = "+
 		quote(t.DB)+" AND REFERENCED_TABLE_NAME = "+quote(t.Name)+" LIMIT 1")
 	if err != nil {
@@ -274,5 +278,6 @@ func (s *session) referenced(ctx context.Context, pl *plan) error {
 	if len(res.Rows) > 0 {
 		return errs.New(errs.Unsupported, nil, "rows of %s cannot move between shards: table %s refers to them by a foreign key", t.Name, res.Rows[0][0])
 	}
+	s.g.tables.setUnreferenced(key)
 	return nil
 }

@@ -159,7 +159,7 @@ func (s *session) openCursor(ctx context.Context, b *backend, joined bool, pl *p
 	if resp.Err != nil {
 		return nil, nil, s.serverError(ctx, b, joined, resp.Err)
 	}
-	b.fresh, b.wrote = false, b.wrote || b.inTxn && pl.write
+	b.fresh, b.locked = false, b.locked || b.inTxn && pl.write
 	if resp.Columns == 0 {
 		return nil, nil, fmt.Errorf("%s: a query was answered without rows", b.dest)
 	}

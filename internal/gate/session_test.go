@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net"
 	osexec "os/exec"
 	"slices"
 	"strings"
@@ -13,7 +14,9 @@ import (
 	goclient "github.com/go-mysql-org/go-mysql/client"
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 
+	tabletpb "braid/api/tablet"
 	"braid/internal/mysqld/mysqldtest"
 	"braid/internal/mysqlproto"
 )
@@ -49,6 +52,49 @@ func testUse(t *testing.T, c *testCluster) {
 	ex("USE `customer/80-`; USE information_schema; USE customer")
 	require.Equal(t, []string{"customer"}, rows(t, q, "SELECT DATABASE()"))
 	ex("DELETE FROM customer")
+}
+
+func testReplicas(t *testing.T, c *testCluster) {
+	q := c.conn(t, "customer@replica", "interpolateParams=true")
+	c.addReplica("customer", "-80")
+	c.addReplica("customer", "80-")
+	require.Equal(t, []string{"0"}, rows(t, q, "SELECT COUNT(*) FROM customer"))
+	_, err := q.ExecContext(context.Background(), "INSERT INTO customer (customer_id) VALUES (1)")
+	require.Equal(t, 1290, code(err))
+	_, err = q.ExecContext(context.Background(), "SELECT * FROM customer WHERE customer_id = 1 FOR UPDATE")
+	require.Equal(t, 1290, code(err))
+	run(t, q, "USE customer")
+	run(t, q, "INSERT INTO customer (customer_id) VALUES (1)")
+	run(t, q, "DELETE FROM customer")
+}
+
+// streamsTablet is a tablet's gRPC service that has one stream.
+type streamsTablet struct {
+	tabletpb.UnimplementedTabletServer
+}
+
+func (streamsTablet) ListStreams(context.Context, *tabletpb.ListStreamsRequest) (*tabletpb.ListStreamsResponse, error) {
+	return &tabletpb.ListStreamsResponse{Streams: []*tabletpb.StreamStatus{{
+		Id: 1, State: "Running", Position: "u:1-5", LagMs: 12, Spec: &tabletpb.StreamSpec{Workflow: "move", SourceKeyspace: "commerce", SourceShard: "0"},
+	}}}, nil
+}
+
+func testShowStreams(t *testing.T, c *testCluster) {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := grpc.NewServer()
+	tabletpb.RegisterTabletServer(server, streamsTablet{})
+	go server.Serve(lis) //nolint:errcheck // it ends with the test
+	t.Cleanup(server.Stop)
+	for _, tablet := range c.tablets {
+		tablet.rec.GRPCAddr = lis.Addr().String()
+		require.NoError(t, tablet.reg.Update(t.Context(), tablet.rec))
+	}
+	q := c.conn(t, "", "")
+	require.Eventually(t, func() bool {
+		got, err := tryRows(q, "SHOW VREPLICATION STREAMS")
+		return err == nil && len(got) == 3 && got[0] == "move|1|commerce|0|commerce/0|Running|u:1-5|12ms|"
+	}, 10*time.Second, 10*time.Millisecond)
 }
 
 func run(t *testing.T, q queryer, sql string) {

@@ -42,7 +42,7 @@ func (s *session) openTxn(begin string) {
 // closeTxn forgets the transaction; the backends are free of it.
 func (s *session) closeTxn() {
 	for _, b := range s.txn.parts {
-		b.inTxn, b.wrote, b.late, b.marks = false, false, false, 0
+		b.inTxn, b.locked, b.wrote, b.late, b.marks = false, false, false, false, 0
 	}
 	s.txn = txn{}
 	s.c.Status &^= mysql.SERVER_STATUS_IN_TRANS
@@ -56,7 +56,7 @@ func (s *session) join(ctx context.Context, b *backend) error {
 				return s.failed(b, err, false)
 			}
 		}
-		b.inTxn, b.fresh, b.wrote, b.late, b.marks = true, true, false, false, 0
+		b.inTxn, b.fresh, b.locked, b.wrote, b.late, b.marks = true, true, false, false, false, 0
 		s.txn.parts = append(s.txn.parts, b)
 	}
 	for _, name := range s.txn.savepoints[b.marks:] {
@@ -154,18 +154,33 @@ func (s *session) commitOne(ctx context.Context, b *backend, done []committed) (
 
 // writeDependency leaves a GTID in the shard's binlog, within the transaction, and no row in its table.
 func (s *session) writeDependency(ctx context.Context, b *backend, gtid string) error {
+	stop := b.Under(ctx)
+	defer stop()
 	epoch := s.g.deps.Cache.Routing().Epoch
-	for _, sql := range []string{
+	statements := []string{
 		"INSERT INTO _braid.dependency (gtid) VALUES (" + quote(gtid) + ")",
 		"DELETE FROM _braid.dependency WHERE id = LAST_INSERT_ID()",
-	} {
-		resp, err := b.Exec(ctx, string(tagged(nil, epoch, true, b.dest, []string{"_braid.dependency"}, sql)))
-		if err == nil && resp.Err != nil {
+	}
+	var err error
+	for _, sql := range statements {
+		if qerr := b.Queue(mysql.COM_QUERY, tagged(nil, epoch, true, b.dest, []string{"_braid.dependency"}, sql)); qerr != nil {
+			return notCommitted{qerr}
+		}
+	}
+	if ferr := b.Flush(); ferr != nil {
+		return notCommitted{ferr}
+	}
+	for range statements {
+		resp, rerr := b.Response()
+		if rerr != nil {
+			return notCommitted{rerr}
+		}
+		if resp.Err != nil && err == nil {
 			err = resp.Err
 		}
-		if err != nil {
-			return fmt.Errorf("note the earlier commit %s: %w", gtid, notCommitted{err})
-		}
+	}
+	if err != nil {
+		return fmt.Errorf("note the earlier commit %s: %w", gtid, notCommitted{err})
 	}
 	return nil
 }

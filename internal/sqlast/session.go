@@ -149,3 +149,11 @@ func (s *Statement) ShowDatabase() string {
 	}
 	return ""
 }
+
+// BeginText is a BEGIN without its comments, as a server gets it.
+func (s *Statement) BeginText() string {
+	if n, ok := s.node.(*sqlparser.Begin); ok {
+		return strings.ToUpper(sqlparser.String(n))
+	}
+	return "BEGIN"
+}
