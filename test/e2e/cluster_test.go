@@ -48,14 +48,15 @@ func TestMain(m *testing.M) {
 
 // testCluster is a cluster that `braid up` made.
 type testCluster struct {
-	t       *testing.T
-	dir     string
-	cmd     *exec.Cmd
-	stderr  *bytes.Buffer
-	exited  chan error
-	info    upInfo
-	control controlpb.ControlClient
-	gate    *sql.DB
+	t        *testing.T
+	dir      string
+	cmd      *exec.Cmd
+	stderr   *bytes.Buffer
+	exited   chan error
+	info     upInfo
+	control  controlpb.ControlClient
+	lifeline *os.File // ends with this process, and the cluster with it
+	gate     *sql.DB
 }
 
 // upInfo is what `braid up --output json` prints when the cluster is ready.
@@ -79,12 +80,16 @@ func up(t *testing.T, o upOptions) *testCluster {
 	}
 	c := &testCluster{t: t, dir: t.TempDir(), stderr: &bytes.Buffer{}, exited: make(chan error, 1)}
 	c.cmd = exec.Command(binary, "up", "--output", "json", "--data-dir", c.dir, "--port-base", strconv.Itoa(freePorts(t)),
-		"--shards", o.shards, "--tablet-types", o.types)
+		"--shards", o.shards, "--tablet-types", o.types, "--lifeline", "3")
+	theirs, ours, err := os.Pipe() // a test binary that dies takes the cluster with it
+	require.NoError(t, err)
+	c.lifeline, c.cmd.ExtraFiles = ours, []*os.File{theirs}
 	c.cmd.Env = append(os.Environ(), "BRAID_FAULTS="+o.faults)
 	c.cmd.Stderr = c.stderr
 	stdout, err := c.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, c.cmd.Start())
+	theirs.Close()
 	ready := make(chan []byte, 1)
 	go func() {
 		doc, rest := readDocument(stdout)
