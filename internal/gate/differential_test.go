@@ -22,6 +22,7 @@ func (c *testCluster) plainDB(t testing.TB, params string) *sql.Conn {
 	t.Cleanup(func() { db.Close() })
 	conn, err := db.Conn(context.Background())
 	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
 	return conn
 }
 

@@ -201,6 +201,9 @@ func (s *session) serverError(ctx context.Context, b *backend, joined bool, e *m
 		s.leave(ctx, b)
 	case isHold(err) && !b.inTxn && errors.Is(err, errs.NotServing):
 		s.drop(b) // the next try may find another tablet
+	case e.Code == mysql.ER_LOCK_DEADLOCK && s.txn.implicit:
+		// The transaction is of this statement alone, and all of it is rolled back: it is begun again.
+		return hold(errs.New(errs.NotServing, e, "%s", b.dest))
 	case e.Code == mysql.ER_LOCK_DEADLOCK && b.inTxn:
 		// The server has rolled back this shard's part; the rest must not stay.
 		s.rollbackAll(ctx)

@@ -19,7 +19,7 @@ import (
 var update = flag.Bool("update", false, "rewrite testdata/plan.txt with what the planner does")
 
 // planCatalog is that of testCluster, and a table that has moved from commerce to customer.
-func planCatalog(t *testing.T) catalog {
+func planCatalog(t testing.TB) catalog {
 	parse := func(doc string) *vschema.Keyspace {
 		vs, err := vschema.Parse([]byte(doc))
 		require.NoError(t, err)

@@ -198,6 +198,7 @@ func (s *session) commitFailed(ctx context.Context, done []committed, left []*ba
 	if unknown || ok {
 		s.drop(failed)
 	}
+	implicit := s.txn.implicit
 	s.rollbackAll(ctx)
 	wrote := slices.DeleteFunc(slices.Clone(done), func(c committed) bool { return c.gtid == "" })
 	state := "rolled back"
@@ -207,6 +208,8 @@ func (s *session) commitFailed(ctx context.Context, done []committed, left []*ba
 	switch {
 	case len(wrote) == 0 && unknown:
 		return errs.New(errs.OutcomeUnknown, cause, "the connection to %s was lost before it answered COMMIT: the transaction may have been committed", failed.dest)
+	case len(wrote) == 0 && implicit && sqlconn.ErrCode(cause) == mysql.ER_LOCK_DEADLOCK:
+		return hold(errs.New(errs.NotServing, cause, "%s", failed.dest))
 	case len(wrote) == 0:
 		if e := mysqlproto.AsMySQL(cause); e != nil {
 			return e
