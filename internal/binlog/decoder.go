@@ -29,6 +29,7 @@ type decoder struct {
 	coords  Coordinates
 	tables  map[uint64]*mapped
 	trx     *transaction // open, or nil
+	own     transaction  // what trx points to, unless it is held
 	held    map[string]*transaction
 	heldLen int
 	payload *payload // a compressed transaction that is being read, or nil
@@ -36,6 +37,9 @@ type decoder struct {
 	text    []byte // text of the statement whose rows come next, where the log has it
 	cost    int    // bytes that what was decoded keeps, since takeCost
 	done    progress
+	kept    bool // what was decoded refers to the bytes of its event
+	source  gtid.Source
+	prefix  []byte // source as text, with a colon
 	out     []Event
 }
 
@@ -175,7 +179,7 @@ func (d *decoder) other(ev rawEvent) error {
 	switch t := ev.header.EventType; t {
 	case replication.ROWS_QUERY_EVENT:
 		if len(ev.body) > 0 { // the first byte is the length, too short to be of use
-			d.text = ev.body[1:]
+			d.text, d.kept = ev.body[1:], true
 		}
 		return nil
 	case replication.PREVIOUS_GTIDS_EVENT, replication.STOP_EVENT, replication.IGNORABLE_EVENT,
@@ -228,36 +232,20 @@ func (d *decoder) gtid(ev rawEvent) error {
 	if len(d.tables) > maxTableMaps {
 		clear(d.tables) // between transactions no map is in use
 	}
-	var e replication.GTIDEvent
-	var err error
-	if ev.header.EventType == replication.GTID_TAGGED_LOG_EVENT {
-		var tagged replication.GtidTaggedLogEvent
-		err = guard(func() error { return tagged.Decode(ev.body) })
-		e = tagged.GTIDEvent
-	} else {
-		err = guard(func() error { return e.Decode(ev.body) })
-	}
-	if err != nil || len(e.SID) != 16 {
+	g, err := d.parseGTID(ev)
+	if err != nil {
 		return fmt.Errorf("binlog at %s: malformed GTID event: %w", d.coords, err)
 	}
-	name := ""
-	id := gtid.GTID{Source: gtid.Source{UUID: gtid.UUID(e.SID), Tag: e.Tag.String()}, Number: e.GNO}
-	if ev.header.EventType != replication.ANONYMOUS_GTID_EVENT {
-		name = id.String()
-	}
-	us := e.OriginalCommitTimestamp
-	if us == 0 {
-		us = e.ImmediateCommitTimestamp
-	}
-	if us == 0 {
-		us = uint64(ev.header.Timestamp) * 1e6
-	}
+	us := cmp.Or(g.original, g.immediate, uint64(ev.header.Timestamp)*1e6)
 	d.cost += groupCost
 	d.text = nil
-	d.trx = &transaction{id: id, gtid: name, commitUS: int64(us), Stamp: Stamp{
-		LastCommitted: e.LastCommitted, Sequence: e.SequenceNumber, Length: e.TransactionLength, Server: ev.header.ServerID,
-		LoggedUS: int64(cmp.Or(e.ImmediateCommitTimestamp, us)),
-	}}
+	d.own = transaction{
+		id: g.id, gtid: d.name(g.id, ev.header.EventType), commitUS: int64(us), Stamp: Stamp{
+			LastCommitted: g.lastCommitted, Sequence: g.sequence, Length: g.length, Server: ev.header.ServerID,
+			LoggedUS: int64(cmp.Or(g.immediate, us)),
+		},
+	}
+	d.trx = &d.own
 	return nil
 }
 
@@ -319,6 +307,7 @@ func (d *decoder) keep(t *transaction, r Rows) error {
 	}
 	t.rows = append(t.rows, r)
 	t.bytes += len(r.Body)
+	d.kept = d.kept || t.xid == ""
 	if t.xid != "" {
 		return d.boundHeld(t)
 	}

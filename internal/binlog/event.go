@@ -86,6 +86,8 @@ type Rows struct {
 	Query []byte // the statement's text, if the source has binlog_rows_query_log_events=ON; shared, read-only
 	// Partial says that the after images have differences of JSON documents (binlog_row_value_options=PARTIAL_JSON).
 	Partial bool
+
+	shared *shared // nil outside of a hub
 }
 
 // TableMap binds a table id to a table. The same pointer comes again as long as the server sends the same bytes, so that what a user

@@ -67,7 +67,7 @@ func (f *feed) open(ctx context.Context) error {
 		w.sock.Close()
 		return errClosed
 	}
-	f.server, f.wire = w.server, w
+	f.server, f.wire, w.heard = w.server, w, &f.heard
 	f.heard.Store(time.Now().UnixNano())
 	return nil
 }
@@ -82,10 +82,11 @@ func (f *feed) read() error {
 		if err != nil {
 			return err
 		}
-		f.heard.Store(time.Now().UnixNano())
 		if err := f.decode(dec, ev); err != nil {
 			return err
 		}
+		f.wire.kept = f.wire.kept || dec.kept
+		dec.kept = false
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"braid/internal/gtid"
 )
@@ -17,6 +18,7 @@ type ring struct {
 	limit   int
 	moved   chan struct{} // a reader has moved, or left
 	stopped chan struct{}
+	notes   atomic.Int64 // bytes that readers have noted with events
 
 	mu struct {
 		sync.Mutex
@@ -87,6 +89,9 @@ func (r *ring) put(ev Event, cost int) error {
 		r.mark(mark.End)
 		return nil
 	}
+	if tx, ok := ev.(*Transaction); ok {
+		r.share(tx)
+	}
 	r.add(ev, cost)
 	r.wake()
 	return nil
@@ -130,6 +135,7 @@ func (r *ring) add(ev Event, cost int) {
 	r.mu.bytes += cost
 	for r.mu.bytes > r.limit && len(r.mu.segments) > 1 {
 		r.mu.bytes -= r.mu.segments[0].bytes
+		r.mu.segments[0].forget()
 		r.mu.segments[0] = nil
 		r.mu.segments = r.mu.segments[1:]
 	}
@@ -157,6 +163,9 @@ func (r *ring) reset(position gtid.Set) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	last := r.mu.segments[len(r.mu.segments)-1].number
+	for _, s := range r.mu.segments {
+		s.forget()
+	}
 	r.mu.segments = []*segment{{number: last + 1, start: r.mu.total, before: position}}
 	r.mu.bytes, r.mu.head, r.mu.inside, r.mu.end, r.mu.hurried = 0, position, false, Coordinates{}, false
 	r.wake()

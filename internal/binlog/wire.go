@@ -23,7 +23,7 @@ import (
 )
 
 // wire is a dump connection. It reads the socket into slabs, and events are slices of them: nothing is copied or allocated per
-// event. A slab is never written again where an event lies, so events may be kept; they keep their slab with them.
+// event. A slab of which an event is kept (kept is set) is not written again, and stays as long as the event.
 type wire struct {
 	addr   string
 	server string // its UUID
@@ -31,8 +31,9 @@ type wire struct {
 	slab   []byte
 	r, w   int // what is unread in slab
 	seq    byte
-	sums   byte // checksum algorithm of the events
-	heard  atomic.Int64
+	kept   bool          // something refers to bytes of the slab that were read
+	sums   byte          // checksum algorithm of the events
+	heard  *atomic.Int64 // when the socket last gave something, in nanoseconds since 1970
 }
 
 const (
@@ -53,13 +54,12 @@ func dialWire(ctx context.Context, db sqlconn.Config, position *gtid.Set) (*wire
 	if err != nil {
 		return nil, errs.New(errs.MySQLUnreachable, err, "binlog of %s", db.Addr)
 	}
-	w := &wire{addr: db.Addr}
+	w := &wire{addr: db.Addr, heard: new(atomic.Int64)}
 	if err := w.prepare(ctx, conn, position); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	w.sock = conn.Hijack()
-	w.heard.Store(time.Now().UnixNano())
 	return w, nil
 }
 
@@ -139,7 +139,6 @@ func (w *wire) next() (rawEvent, error) {
 	if err != nil {
 		return rawEvent{}, fmt.Errorf("binlog connection to %s: %w", w.addr, err)
 	}
-	w.heard.Store(time.Now().UnixNano())
 	switch {
 	case len(p) > headerSize && p[0] == packetOK:
 		return w.event(p[1:])
@@ -231,10 +230,12 @@ func (w *wire) fill(n int) error {
 		return nil
 	}
 	if len(w.slab)-w.r < n {
-		size := min(max(minSlab, 4*len(w.slab)), maxSlab)
-		slab := make([]byte, max(size, n))
+		slab := w.slab
+		if w.kept || len(slab) < max(n, maxSlab) {
+			slab = make([]byte, max(n, min(max(minSlab, 4*len(slab)), maxSlab)))
+		}
 		w.w = copy(slab, w.slab[w.r:w.w])
-		w.slab, w.r = slab, 0
+		w.slab, w.r, w.kept = slab, 0, false
 	}
 	for w.w-w.r < n {
 		if err := w.sock.SetReadDeadline(time.Now().Add(timeouts.StreamSilence)); err != nil {
@@ -242,6 +243,7 @@ func (w *wire) fill(n int) error {
 		}
 		got, err := w.sock.Read(w.slab[w.w:])
 		w.w += got
+		w.heard.Store(time.Now().UnixNano())
 		if err != nil && w.w-w.r < n {
 			return err
 		}

@@ -16,7 +16,8 @@ func (d *decoder) xaPrepare(body []byte) error {
 	if onePhase {
 		return d.commit("XA_PREPARE")
 	}
-	t := d.trx
+	held := *d.trx
+	t := &held
 	d.trx = nil
 	t.xid = xid
 	d.held[xid] = t

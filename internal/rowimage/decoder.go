@@ -74,27 +74,71 @@ func (d *Decoder) Decode(eventType byte, body []byte, fn func(before, after Row)
 
 // Walk is Decode without the decoding: it finds the cells, and allocates nothing. The images are valid during the call only.
 func (d *Decoder) Walk(eventType byte, body []byte, fn func(before, after *Image) error) error {
-	w := walk{reader: reader{rest: body}, decoder: d}
-	hasBefore, hasAfter, err := w.header(eventType)
+	c, err := d.Open(eventType, body)
 	if err != nil {
-		return fmt.Errorf("rows of %s: %w", d.name, err)
+		return err
 	}
-	for len(w.rest) > 0 {
-		var before, after *Image
-		if hasBefore {
-			before = &d.before
-			w.image(before)
-		}
-		if hasAfter {
-			after = &d.after
-			w.image(after)
-		}
-		if w.err != nil {
-			return fmt.Errorf("rows of %s: %w", d.name, w.err)
-		}
-		if err := fn(before, after); err != nil {
+	for c.Next() {
+		if err := fn(c.Before, c.After); err != nil {
 			return err
 		}
+	}
+	return c.Err()
+}
+
+// Cursor walks over the rows of an event.
+//
+//	c, err := decoder.Open(eventType, body)
+//	for c.Next() {
+//		c.Before, c.After …
+//	}
+//	err = c.Err()
+type Cursor struct {
+	// Before and After are the images of the current row; Before is nil for an insert, After for a delete. They are valid until
+	// the next row, and belong to the decoder.
+	Before, After *Image
+
+	w             walk
+	size          int
+	before, after bool
+}
+
+// Open returns a cursor in front of an event's first row. A decoder has one cursor at a time.
+func (d *Decoder) Open(eventType byte, body []byte) (Cursor, error) {
+	c := Cursor{w: walk{reader: reader{rest: body}, decoder: d}, size: len(body)}
+	var err error
+	if c.before, c.after, err = c.w.header(eventType); err != nil {
+		return Cursor{}, fmt.Errorf("rows of %s: %w", d.name, err)
+	}
+	return c, nil
+}
+
+// Offset is where in the body the next row begins.
+func (c *Cursor) Offset() int { return c.size - len(c.w.rest) }
+
+// Seek goes to an offset in the same body that Offset gave before, for this event and any decoder of its table map.
+func (c *Cursor) Seek(body []byte, offset int) { c.w.rest = body[offset:] }
+
+// Next goes to the next row. After false, Err tells whether that was the end.
+func (c *Cursor) Next() bool {
+	if c.w.err != nil || len(c.w.rest) == 0 {
+		return false
+	}
+	if c.before {
+		c.Before = &c.w.decoder.before
+		c.w.image(c.Before)
+	}
+	if c.after {
+		c.After = &c.w.decoder.after
+		c.w.image(c.After)
+	}
+	return c.w.err == nil
+}
+
+// Err is why Next returned false, nil for the end.
+func (c *Cursor) Err() error {
+	if c.w.err != nil {
+		return fmt.Errorf("rows of %s: %w", c.w.decoder.name, c.w.err)
 	}
 	return nil
 }

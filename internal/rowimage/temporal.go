@@ -33,16 +33,31 @@ func (c *column) appendTime(dst, raw []byte) []byte {
 }
 
 func appendDate(dst []byte, year, month, day uint64) []byte {
-	dst = append(appendPadded(dst, year, 4), '-')
-	dst = append(appendPadded(dst, month, 2), '-')
-	return appendPadded(dst, day, 2)
+	if year > 9999 || month > 99 || day > 99 { // not of this server
+		dst = append(appendPadded(dst, year, 4), '-')
+		return appendPadded(append(appendPadded(dst, month, 2), '-'), day, 2)
+	}
+	y, z := pairs[year/100], pairs[year%100]
+	m, d := pairs[month], pairs[day]
+	return append(dst, y[0], y[1], z[0], z[1], '-', m[0], m[1], '-', d[0], d[1])
 }
 
 func appendClock(dst []byte, hour, minute, second uint64) []byte {
-	dst = append(appendPadded(dst, hour, 2), ':')
-	dst = append(appendPadded(dst, minute, 2), ':')
-	return appendPadded(dst, second, 2)
+	if hour > 99 || minute > 99 || second > 99 { // a TIME has up to 838 hours
+		dst = append(appendPadded(dst, hour, 2), ':')
+		return appendPadded(append(appendPadded(dst, minute, 2), ':'), second, 2)
+	}
+	h, m, s := pairs[hour], pairs[minute], pairs[second]
+	return append(dst, h[0], h[1], ':', m[0], m[1], ':', s[0], s[1])
 }
+
+// pairs are the numbers of two digits.
+var pairs = func() (p [100][2]byte) {
+	for i := range p {
+		p[i] = [2]byte{byte('0' + i/10), byte('0' + i%10)}
+	}
+	return p
+}()
 
 // appendDatetime takes the packed form: year*13+month, day, hour, minute, second, from the high bits to the low.
 func appendDatetime(dst []byte, v uint64) []byte {

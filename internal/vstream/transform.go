@@ -33,19 +33,40 @@ func (f *transform) rows(ctx context.Context, tx *Transaction, events []binlog.R
 		if err != nil {
 			return err
 		}
-		each := func(before, after *rowimage.Image) error { return f.row(k, before, after) }
-		if k.gtidColumn >= 0 {
-			each = func(before, after *rowimage.Image) error { return f.dependency(k, before, after) }
+		switch {
+		case k.gtidColumn >= 0:
+			err = k.decoder.Walk(eventType(ev), ev.Body, func(before, after *rowimage.Image) error { return f.dependency(k, before, after) })
+		case k.table.plan.All():
+			err = f.all(k, ev)
+		default:
+			err = f.routed(k, ev)
 		}
-		kind := eventTypes[ev.Kind]
-		if ev.Partial {
-			kind = rowimage.EventPartialUpdate
-		}
-		if err := k.decoder.Walk(kind, ev.Body, each); err != nil {
+		if err != nil {
 			return fmt.Errorf("%s of %s.%s: %w", ev.Kind, ev.Table.DB, ev.Table.Table, err)
 		}
 	}
 	return nil
+}
+
+func eventType(ev *binlog.Rows) byte {
+	if ev.Partial {
+		return rowimage.EventPartialUpdate
+	}
+	return eventTypes[ev.Kind]
+}
+
+// all takes every row of an event.
+func (f *transform) all(k *compiled, ev *binlog.Rows) error {
+	c, err := k.decoder.Open(eventType(ev), ev.Body)
+	if err != nil {
+		return err
+	}
+	for c.Next() {
+		if err := f.row(k.table, c.Before, c.After, c.Before != nil, c.After != nil); err != nil {
+			return err
+		}
+	}
+	return c.Err()
 }
 
 // dependency is an insert into the table by which a gate tells what this transaction follows on other shards.
@@ -60,17 +81,11 @@ func (f *transform) dependency(k *compiled, before, after *rowimage.Image) error
 	return err
 }
 
-// row applies the rules to both images. A change of which neither image is in the range is none; one that crosses the range's border is an
-// insert or a delete.
-func (f *transform) row(k *compiled, before, after *rowimage.Image) error {
-	t := k.table
-	in, err := f.match(t, before)
-	if err != nil {
-		return err
-	}
-	out, err := f.match(t, after)
-	if err != nil || !in && !out {
-		return err
+// row adds a change; in and out say which of its images the rules hold. A change of which neither image is in the range is none; one that
+// crosses the range's border is an insert or a delete.
+func (f *transform) row(t *table, before, after *rowimage.Image, in, out bool) (err error) {
+	if !in && !out {
+		return nil
 	}
 	if err := f.touch(t, before, after); err != nil {
 		return err
@@ -96,24 +111,6 @@ func (f *transform) row(k *compiled, before, after *rowimage.Image) error {
 	}
 	f.tx.Changes = append(f.tx.Changes, c)
 	return nil
-}
-
-func (f *transform) match(t *table, im *rowimage.Image) (bool, error) {
-	if im == nil {
-		return false, nil
-	}
-	if t.plan.All() {
-		return true, nil
-	}
-	var few [4][]byte
-	cells := rowimage.Row(few[:0])
-	for range t.plan.Columns() {
-		cells = append(cells, nil)
-	}
-	if err := im.Cells(cells, t.plan.Columns()); err != nil {
-		return false, err
-	}
-	return t.plan.MatchCells(cells)
 }
 
 // touch remembers the keys of both images for the open window.
