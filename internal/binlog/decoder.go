@@ -41,6 +41,7 @@ type decoder struct {
 	source  gtid.Source
 	prefix  []byte // source as text, with a colon
 	out     []Event
+	taken   int // of out
 }
 
 // progress is how much of a transaction was yielded before the connection was cut: that many row events, and the statement before
@@ -104,14 +105,13 @@ func newDecoder(follow func(db, table string) bool) *decoder {
 
 // take returns the next finished event, or nil.
 func (d *decoder) take() Event {
-	if len(d.out) == 0 {
+	if d.taken == len(d.out) {
+		d.out, d.taken = d.out[:0], 0
 		return nil
 	}
-	ev := d.out[0]
-	d.out[0] = nil
-	if d.out = d.out[1:]; len(d.out) == 0 {
-		d.out = nil
-	}
+	ev := d.out[d.taken]
+	d.out[d.taken] = nil
+	d.taken++
 	return ev
 }
 

@@ -29,7 +29,8 @@ type feed struct {
 	sink    sink
 
 	// Owned by the goroutine that reads.
-	position gtid.Set
+	position gtid.Set // see reached
+	pending  pending
 	done     progress
 	server   string // UUID of the first server
 	wire     *wire
@@ -46,7 +47,8 @@ type feed struct {
 
 // open connects at the position.
 func (f *feed) open(ctx context.Context) error {
-	w, err := dialWire(ctx, f.db, &f.position)
+	position := f.reached()
+	w, err := dialWire(ctx, f.db, &position)
 	if err != nil {
 		return err
 	}
@@ -55,7 +57,7 @@ func (f *feed) open(ctx context.Context) error {
 		return errs.New(errs.StreamFailed, nil, "binlog of %s: another server answers there: its UUID is %s, it was %s", f.db.Addr, w.server, f.server).
 			With("Start the stream again: it goes on where it was, if the server has the same transactions.")
 	}
-	if err := w.dump(f.position); err != nil {
+	if err := w.dump(position); err != nil {
 		w.sock.Close()
 		return err
 	}
@@ -110,16 +112,51 @@ func (f *feed) pass(dec *decoder) error {
 			return err
 		}
 		f.done.note(ev)
-		switch ev := ev.(type) {
-		case *Transaction:
-			if ev.Last {
-				ev.Reach(&f.position)
-			}
-		case *DDL:
-			ev.Reach(&f.position)
-		}
+		f.reach(ev)
 	}
 	return nil
+}
+
+// reach notes the GTIDs of an event. Most follow the one before; they are put into the position when somebody asks for it.
+func (f *feed) reach(ev Event) {
+	switch ev := ev.(type) {
+	case *Transaction:
+		if !ev.Last || ev.GTID == "" {
+			return
+		}
+		f.settle(ev.id)
+		if ev.Prepared != "" {
+			f.position.AddGTID(ev.preparedID)
+		}
+	case *DDL:
+		if ev.GTID != "" {
+			f.settle(ev.id)
+		}
+	}
+}
+
+// run of GTIDs that are not in the position yet.
+type pending struct {
+	source      gtid.Source
+	first, last int64
+}
+
+func (f *feed) settle(id gtid.GTID) {
+	if p := &f.pending; p.last+1 == id.Number && p.source == id.Source {
+		p.last++
+		return
+	}
+	f.reached()
+	f.pending = pending{id.Source, id.Number, id.Number}
+}
+
+// reached is the position with all that the sink has.
+func (f *feed) reached() gtid.Set {
+	if p := &f.pending; p.first > 0 {
+		f.position.AddInterval(p.source, gtid.Interval{First: p.first, Last: p.last})
+		*p = pending{}
+	}
+	return f.position
 }
 
 // run opens and reads, and opens again after a cut, until something else than the connection fails or the source was not to be
@@ -137,13 +174,13 @@ func (f *feed) run(ctx context.Context) error {
 				continue
 			}
 		}
-		before := f.position
+		before := f.reached()
 		err := f.read()
 		f.wire = nil
 		if f.lasting(ctx, err) {
 			return err
 		}
-		if !before.Equal(f.position) {
+		if !before.Equal(f.reached()) {
 			pause = timeouts.RetryMin
 		}
 	}
@@ -180,7 +217,7 @@ func (f *feed) isOver() bool {
 
 // restart has the next run begin at a position.
 func (f *feed) restart(position gtid.Set) {
-	f.position, f.done = position, progress{}
+	f.position, f.pending, f.done = position, pending{}, progress{}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.interrupted = false

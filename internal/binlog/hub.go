@@ -179,7 +179,7 @@ func (h *Hub) drive(ctx context.Context, r *run) error {
 		if err := r.put(&barrier{id: refusal.id}, groupCost); err != nil {
 			return err
 		}
-		next := r.feed.position
+		next := r.feed.reached()
 		next.AddGTID(refusal.id)
 		r.feed.restart(next)
 		if err := pause.wait(ctx); err != nil {
