@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	controlpb "braid/api/control"
+	"braid/internal/base/errs"
 	"braid/internal/cluster"
 	"braid/internal/demo"
 )
@@ -79,16 +80,19 @@ func (a *app) demo(ctx context.Context, f upFlags, rows int, keep bool) error {
 // freshDataDir makes way for a run from the beginning: what an earlier demo left is removed, a running cluster is not.
 func freshDataDir(dir string) error {
 	st, err := cluster.Look(dir)
+	if errors.Is(err, errs.NotFound) {
+		return nil
+	}
 	if err != nil {
-		return nil //nolint:nilerror // no cluster there: nothing to remove
+		return err
 	}
 	if st.Running {
 		return exitError{3, fmt.Errorf("a cluster runs in %s: stop it with `braid down --data-dir %s`, or give the demo another --data-dir", dir, dir)}
 	}
-	if err := cluster.Remove(dir); err != nil {
-		return err
+	if !st.Plan.Disposable {
+		return exitError{3, fmt.Errorf("%s holds a cluster that no demo made, with its data: give the demo another directory with --data-dir", dir)}
 	}
-	return nil
+	return cluster.Remove(dir)
 }
 
 func (a *app) tellStory(ctx context.Context, c *demoCluster, cfg demo.Config) (*demo.Report, error) {
@@ -144,7 +148,7 @@ func (a *app) startDemoCluster(ctx context.Context, f upFlags) (*demoCluster, er
 	}
 	defer theirs.Close()
 	c := &demoCluster{lifeline: ours, exited: make(chan struct{})}
-	args := []string{"up", "--output", "json", "--data-dir", a.dataDir, "--lifeline", "3"}
+	args := []string{"up", "--output", "json", "--data-dir", a.dataDir, "--lifeline", "3", "--disposable"}
 	if f.portBase > 0 {
 		args = append(args, "--port-base", strconv.Itoa(f.portBase))
 	}

@@ -30,6 +30,7 @@ type upFlags struct {
 	types    []string
 	etcd     []string
 	lifeline int
+	demo     bool
 }
 
 func (f *upFlags) register(cmd *cobra.Command) {
@@ -38,7 +39,7 @@ func (f *upFlags) register(cmd *cobra.Command) {
 }
 
 func (f *upFlags) spec() (cluster.Spec, error) {
-	spec := cluster.Spec{PortBase: f.portBase, Shards: f.shards, Etcd: f.etcd}
+	spec := cluster.Spec{PortBase: f.portBase, Shards: f.shards, Etcd: f.etcd, Disposable: f.demo}
 	for _, name := range f.types {
 		t, err := topo.ParseTabletType(name)
 		if err != nil {
@@ -57,7 +58,10 @@ func (a *app) upCmd() *cobra.Command {
 	cmd.Flags().StringSliceVar(&f.shards, "shards", demoShards, "keyspace/shard,…: what to start, in this order")
 	cmd.Flags().StringSliceVar(&f.types, "tablet-types", []string{"primary", "replica", "rdonly"}, "tablets of each shard")
 	cmd.Flags().IntVar(&f.lifeline, "lifeline", 0, "descriptor whose end stops the cluster")
-	_ = cmd.Flags().MarkHidden("lifeline") // between demo and up
+	cmd.Flags().BoolVar(&f.demo, "disposable", false, "the next demo may remove this cluster")
+	for _, name := range []string{"lifeline", "disposable"} { // between demo and up
+		_ = cmd.Flags().MarkHidden(name)
+	}
 	return cmd
 }
 

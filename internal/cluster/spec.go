@@ -20,6 +20,8 @@ type Spec struct {
 	Types    []topo.TabletType // of each new shard; default one PRIMARY
 	Etcd     []string          // endpoints of an etcd that runs already
 	EtcdRoot string            // default braid/
+	// Disposable marks a new plan as made for a demonstration.
+	Disposable bool
 }
 
 const (
@@ -49,7 +51,8 @@ func open(dataDir string, spec Spec) (p *Plan, changed bool, err error) {
 
 func create(dataDir string, spec Spec) (*Plan, error) {
 	p := &Plan{
-		dataDir: dataDir, Cell: orText(spec.Cell, "zone1"), PortBase: spec.PortBase,
+		Disposable: spec.Disposable,
+		dataDir:    dataDir, Cell: orText(spec.Cell, "zone1"), PortBase: spec.PortBase,
 		Etcd:      Etcd{External: spec.Etcd, Root: orText(spec.EtcdRoot, "braid/")},
 		Passwords: Secrets{MySQL: mysqld.Passwords{Root: secret(), Admin: secret(), App: secret(), Repl: secret()}, Tablet: secret(), User: secret()},
 	}

@@ -23,7 +23,19 @@ type Report struct {
 	Writes               Writes      `json:"writes"`
 	Diffs                []Diff      `json:"diffs"`
 	Ledger               AuditResult `json:"ledger"`
+
+	expect expectation
 }
+
+// expectation is how much a story must have shown to count: one that skips a step proves nothing.
+type expectation struct {
+	copies, switches, diffs int
+	moves                   int64
+}
+
+// whole is what the whole story shows: two copies; reads and writes of the move, three switches of the split, back and forth;
+// a comparison after each copy and each turn.
+var whole = expectation{copies: 2, switches: 7, diffs: 4, moves: 1}
 
 // Copy is the first copy of one workflow.
 type Copy struct {
@@ -76,6 +88,9 @@ func (r *Report) judge() {
 		if d.Rows == 0 {
 			bad("diff of %s compared nothing", d.Workflow)
 		}
+	}
+	if want := r.expect; len(r.Copies) < want.copies || len(r.Switches) < want.switches || len(r.Diffs) < want.diffs || r.Writes.RowMoves < want.moves {
+		bad("the story is not complete: %d copies, %d switches, %d diffs, %d row moves", len(r.Copies), len(r.Switches), len(r.Diffs), r.Writes.RowMoves)
 	}
 	if !r.Ledger.OK() {
 		bad("the ledger and the shards differ")

@@ -50,6 +50,7 @@ type Story struct {
 // Run tells the story. The report is complete only when the error is nil; Report.OK says whether everything held.
 func Run(ctx context.Context, cfg Config, deps Deps) (*Report, error) {
 	s := NewStory(cfg, deps)
+	s.report.expect = whole
 	defer s.StopWriters()
 	for _, step := range []func(context.Context) error{s.Prepare, s.Load, s.StartWriters, s.move, s.reshard, s.backAndForth} {
 		if err := step(ctx); err != nil {

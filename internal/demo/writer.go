@@ -23,9 +23,10 @@ type Writers struct {
 	acked, failed, moves atomic.Int64
 	mu                   struct {
 		sync.Mutex
-		kinds  map[string]int64
-		errors []string
-		gaps   []gap // between consecutive acknowledged writes of one writer, those worth remembering
+		kinds    map[string]int64
+		errors   []string
+		gaps     []gap       // between consecutive acknowledged writes of one writer, those worth remembering
+		lastAcks []time.Time // by writer
 	}
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -74,11 +75,12 @@ func (e outcomeUnknown) Unwrap() error { return e.error }
 // StartWriters lets n writers run until Stop. Loaded customers and orders are shared out among them.
 func StartWriters(ctx context.Context, db *sql.DB, ledger *Ledger, n int, loaded Loaded, seed uint64) *Writers {
 	ws := &Writers{db: db, ledger: ledger}
-	ws.mu.kinds = map[string]int64{}
+	ws.mu.kinds, ws.mu.lastAcks = map[string]int64{}, make([]time.Time, n)
 	run, cancel := context.WithCancel(ctx)
 	ws.cancel = cancel
 	for i := range n {
 		w := &writer{ws: ws, id: i, rnd: rand.New(rand.NewPCG(seed, uint64(i))), state: map[int64]Order{}, lastAck: time.Now()}
+		ws.mu.lastAcks[i] = w.lastAck
 		for id := int64(i + 1); id <= int64(loaded.Customers); id += int64(n) {
 			w.customers = append(w.customers, id)
 		}
@@ -116,6 +118,12 @@ func (ws *Writers) LongestGap(from, to time.Time) time.Duration {
 	for _, g := range ws.mu.gaps {
 		if g.to.After(from) && g.from.Before(to) {
 			longest = max(longest, g.to.Sub(g.from))
+		}
+	}
+	now := time.Now()
+	for _, last := range ws.mu.lastAcks { // a writer that still waits
+		if last.Before(to) {
+			longest = max(longest, now.Sub(last))
 		}
 	}
 	return longest
@@ -179,6 +187,7 @@ func (w *writer) do(ctx context.Context, o op) {
 	if now.Sub(w.lastAck) > rememberGap {
 		w.ws.mu.gaps = append(w.ws.mu.gaps, gap{w.lastAck, now})
 	}
+	w.ws.mu.lastAcks[w.id] = now
 	w.ws.mu.Unlock()
 	w.lastAck = now
 }
