@@ -26,6 +26,8 @@ type Plan struct {
 	Shards    []Shard           `json:"shards"`
 	Passwords Secrets           `json:"passwords"`
 	Types     []topo.TabletType `json:"tablet_types"` // of a new shard, if nothing else is said
+	// Disposable says that the cluster was made for a demonstration: the next one may remove it, data and all.
+	Disposable bool `json:"disposable,omitempty"`
 
 	dataDir string
 }
