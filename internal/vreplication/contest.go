@@ -270,23 +270,3 @@ func (r *run) complain() error {
 	}
 	return nil
 }
-
-func (r *run) planOf(table *apply.Table) *tablePlan {
-	for _, p := range r.plans {
-		if p.Table == table {
-			return p
-		}
-	}
-	return nil
-}
-
-// planNamed is the latest plan of a source table.
-func (r *run) planNamed(table string) *tablePlan {
-	var latest *tablePlan
-	for _, p := range r.plans {
-		if p.Source.Name == table {
-			latest = p
-		}
-	}
-	return latest
-}

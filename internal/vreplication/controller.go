@@ -35,7 +35,7 @@ type controller struct {
 	early map[string][]gtid.GTID
 
 	cancel context.CancelCauseFunc
-	ended_ chan struct{} // closed when the goroutine has ended; nil before the first start
+	gone   chan struct{} // closed when the goroutine has ended; nil before the first start
 }
 
 func newController(e *Engine, id int64) *controller {
@@ -45,11 +45,11 @@ func newController(e *Engine, id int64) *controller {
 }
 
 func (c *controller) running() bool {
-	if c.ended_ == nil {
+	if c.gone == nil {
 		return false
 	}
 	select {
-	case <-c.ended_:
+	case <-c.gone:
 		return false
 	default:
 		return true
@@ -58,12 +58,12 @@ func (c *controller) running() bool {
 
 func (c *controller) start(ctx context.Context) {
 	ctx, c.cancel = context.WithCancelCause(ctx)
-	ended := make(chan struct{})
-	c.ended_ = ended
+	gone := make(chan struct{})
+	c.gone = gone
 	c.end(nil)
 	log := c.log.With("workflow", c.workflow, "source", c.name)
 	c.e.done.Go(func() {
-		defer close(ended)
+		defer close(gone)
 		c.live(ctx, log)
 	})
 }
@@ -72,7 +72,7 @@ func (c *controller) start(ctx context.Context) {
 func (c *controller) stop(reason error) {
 	if c.cancel != nil {
 		c.cancel(errStopping)
-		<-c.ended_
+		<-c.gone
 		c.cancel = nil
 	}
 	if reason != nil {

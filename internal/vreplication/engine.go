@@ -129,6 +129,9 @@ func (e *Engine) reconcile(ctx context.Context) error {
 }
 
 func (e *Engine) reconcileLocked(ctx context.Context) error {
+	if e.ctx.Err() != nil {
+		return errStopping
+	}
 	var rows []*row
 	err := e.pool.Do(ctx, func(conn *sqlconn.Conn) (err error) {
 		rows, err = loadRows(ctx, conn, "db_name="+sqlconn.Quote(e.cfg.DBName))

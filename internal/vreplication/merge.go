@@ -7,10 +7,8 @@ import (
 	"time"
 
 	"braid/internal/apply"
-	"braid/internal/base/errs"
 	"braid/internal/filter"
 	"braid/internal/gtid"
-	"braid/internal/schema"
 	"braid/internal/vstream"
 )
 
@@ -37,26 +35,6 @@ func target(rule *filter.Rule, table string) string {
 		return rule.Target
 	}
 	return table
-}
-
-// ownership compiles which rows of a table are the source's, and which are this shard's.
-func (r *run) ownership(p *tablePlan, def *schema.Table) (err error) {
-	rule := *r.row.Source.Rules.Match(def.Name)
-	if p.merge && (rule.Vindex == "" || len(rule.VindexColumns) == 0) {
-		return permanent{errs.New(errs.BadInput, nil, "table %s is merged from %s and others, and the stream's rule names no vindex: whose a row is cannot be told", def.Name, r.row.Source.name())}
-	}
-	rule.Table, rule.Target = def.Name, ""
-	if p.home, err = (filter.Rules{Rules: []filter.Rule{rule}}).Plan(def); err != nil {
-		return permanent{err}
-	}
-	rule.KeyRange = r.row.Source.Shard
-	if rule.Vindex == "" {
-		rule.KeyRange = ""
-	}
-	if p.owned, err = (filter.Rules{Rules: []filter.Rule{rule}}).Plan(def); err != nil {
-		return permanent{err}
-	}
-	return nil
 }
 
 // await waits until the streams that read the servers of tx.Depends have applied those transactions here. A dependency

@@ -11,9 +11,7 @@ import (
 
 	"braid/internal/apply"
 	"braid/internal/base/errs"
-	"braid/internal/filter"
 	"braid/internal/gtid"
-	"braid/internal/schema"
 	"braid/internal/sqlconn"
 	"braid/internal/vstream"
 )
@@ -385,41 +383,6 @@ func (r *run) save(p apply.Progress) string {
 	return sql + fmt.Sprintf(" WHERE id=%d", r.row.ID)
 }
 
-// reached says that the stop position, if there is one, is contained.
-func (r *run) reached(position gtid.Set) bool {
-	return r.row.hasStop && !position.Empty() && position.Contains(r.row.StopPos)
-}
-
-// passed says that tx lies behind the stop position, though it does not show yet: what is missing are transactions without
-// rows for us, which heartbeats tell later. They are of tx's own server and have lower numbers, so they came before it.
-func (r *run) passed(tx *vstream.Transaction) bool {
-	g, err := gtid.ParseGTID(tx.GTID)
-	if err != nil || r.row.StopPos.Has(g) || r.ap.Open() {
-		return false
-	}
-	for src, intervals := range r.row.StopPos.Subtract(r.ap.Position()).All {
-		if src != g.Source || intervals[len(intervals)-1].Last >= g.Number {
-			return false
-		}
-	}
-	return true
-}
-
-func (r *run) stopHere(ctx context.Context) error {
-	_, err := r.conn.Exec(ctx, fmt.Sprintf("UPDATE _braid.vreplication SET state='Stopped', message='reached the stop position', time_updated=%d WHERE id=%d", nowUS(), r.row.ID))
-	if err != nil {
-		return err
-	}
-	r.stopped()
-	return errNotWanted
-}
-
-func (r *run) stopped() {
-	r.log.Info("stream has reached its stop position", "position", r.ap.Saved())
-	r.row.State, r.row.Message = Stopped, "reached the stop position"
-	r.c.end(notRunning(r.row))
-}
-
 // repeats is told by the applier that a packet is sent again.
 func (r *run) repeats(err error, attempt int) {
 	if attempt == 5 { // about ten seconds of lock waits, or a storm of deadlocks
@@ -456,57 +419,4 @@ func (r *run) throttle(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return nil
-}
-
-// tablePlan is what a table ID of the stream means here.
-type tablePlan struct {
-	*apply.Table
-	copy  *tableCopy // nil when the table is not, and was not, copied
-	merge bool       // other streams of the workflow write to it too
-	owned *filter.Plan
-	home  *filter.Plan // rows of this shard
-}
-
-// table compiles a definition. Changes that came before belong to the definition before.
-func (r *run) table(ctx context.Context, def *vstream.Table) error {
-	if err := r.commit(ctx); err != nil {
-		return err
-	}
-	defs, err := schema.Load(ctx, r.conn, r.row.DBName, []string{def.Target})
-	if errors.Is(err, schema.ErrNoTable) {
-		return permanent{errs.New(errs.TableDiffers, nil, "table %s is not on the target, in database %s", def.Target, r.row.DBName).
-			With("Create the table on the target, then start the workflow.")}
-	}
-	if err != nil {
-		return fmt.Errorf("definition of target table %s: %w", def.Target, err)
-	}
-	p := &tablePlan{copy: r.copies[def.Def.Name], merge: r.merges(def)}
-	if err := r.ownership(p, def.Def); err != nil {
-		return err
-	}
-	var owner []string
-	if p.merge {
-		owner = r.row.Source.Rules.Match(def.Def.Name).VindexColumns
-	}
-	if p.Table, err = apply.NewTable(def.Def, defs[0], owner); err != nil {
-		return err
-	}
-	p.Mode = p.mode()
-	r.plans[def.ID] = p
-	r.ap.SetTable(def.ID, p.Table)
-	if p.copy != nil && p.copy.total == 0 {
-		p.copy.total = def.Def.Rows
-	}
-	return nil
-}
-
-// mode follows from how far the copy is.
-func (p *tablePlan) mode() apply.Mode {
-	switch {
-	case p.merge:
-		return apply.Merge
-	case p.copy != nil && !p.copy.done:
-		return apply.Upsert
-	}
-	return apply.Strict
 }

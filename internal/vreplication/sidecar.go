@@ -3,6 +3,7 @@ package vreplication
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"braid/internal/sqlconn"
@@ -117,6 +118,9 @@ func InitSidecar(ctx context.Context, conn *sqlconn.Conn) error {
 	return nil
 }
 
+// displayWidth is what servers before 8.0.19 print behind integer types.
+var displayWidth = regexp.MustCompile(`^((?:tiny|small|medium|big)?int)\(\d+\)`)
+
 // sidecarColumns reads the types of the columns that are there, by table and column.
 func sidecarColumns(ctx context.Context, conn *sqlconn.Conn) (map[string]map[string]string, error) {
 	res, err := conn.Query(ctx, "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA="+sqlconn.Quote(Sidecar))
@@ -129,7 +133,7 @@ func sidecarColumns(ctx context.Context, conn *sqlconn.Conn) (map[string]map[str
 		if present[table] == nil {
 			present[table] = map[string]string{}
 		}
-		present[table][string(row[1])] = strings.ToLower(string(row[2]))
+		present[table][string(row[1])] = displayWidth.ReplaceAllString(strings.ToLower(string(row[2])), "$1")
 	}
 	return present, nil
 }

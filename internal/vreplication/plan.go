@@ -1,0 +1,106 @@
+package vreplication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"braid/internal/apply"
+	"braid/internal/base/errs"
+	"braid/internal/filter"
+	"braid/internal/schema"
+	"braid/internal/vstream"
+)
+
+// tablePlan is what a table ID of the stream means here.
+type tablePlan struct {
+	*apply.Table
+	copy  *tableCopy // nil when the table is not, and was not, copied
+	merge bool       // other streams of the workflow write to it too
+	owned *filter.Plan
+	home  *filter.Plan // rows of this shard
+}
+
+// table compiles a definition. Changes that came before belong to the definition before.
+func (r *run) table(ctx context.Context, def *vstream.Table) error {
+	if err := r.commit(ctx); err != nil {
+		return err
+	}
+	defs, err := schema.Load(ctx, r.conn, r.row.DBName, []string{def.Target})
+	if errors.Is(err, schema.ErrNoTable) {
+		return permanent{errs.New(errs.TableDiffers, nil, "table %s is not on the target, in database %s", def.Target, r.row.DBName).
+			With("Create the table on the target, then start the workflow.")}
+	}
+	if err != nil {
+		return fmt.Errorf("definition of target table %s: %w", def.Target, err)
+	}
+	p := &tablePlan{copy: r.copies[def.Def.Name], merge: r.merges(def)}
+	if err := r.ownership(p, def.Def); err != nil {
+		return err
+	}
+	var owner []string
+	if p.merge {
+		owner = r.row.Source.Rules.Match(def.Def.Name).VindexColumns
+	}
+	if p.Table, err = apply.NewTable(def.Def, defs[0], owner); err != nil {
+		return err
+	}
+	p.Mode = p.mode()
+	r.plans[def.ID] = p
+	r.ap.SetTable(def.ID, p.Table)
+	if p.copy != nil && p.copy.total == 0 {
+		p.copy.total = def.Def.Rows
+	}
+	return nil
+}
+
+// mode follows from how far the copy is.
+func (p *tablePlan) mode() apply.Mode {
+	switch {
+	case p.merge:
+		return apply.Merge
+	case p.copy != nil && !p.copy.done:
+		return apply.Upsert
+	}
+	return apply.Strict
+}
+
+// ownership compiles which rows of a table are the source's, and which are this shard's.
+func (r *run) ownership(p *tablePlan, def *schema.Table) (err error) {
+	rule := *r.row.Source.Rules.Match(def.Name)
+	if p.merge && (rule.Vindex == "" || len(rule.VindexColumns) == 0) {
+		return permanent{errs.New(errs.BadInput, nil, "table %s is merged from %s and others, and the stream's rule names no vindex: whose a row is cannot be told", def.Name, r.row.Source.name())}
+	}
+	rule.Table, rule.Target = def.Name, ""
+	if p.home, err = (filter.Rules{Rules: []filter.Rule{rule}}).Plan(def); err != nil {
+		return permanent{err}
+	}
+	rule.KeyRange = r.row.Source.Shard
+	if rule.Vindex == "" {
+		rule.KeyRange = ""
+	}
+	if p.owned, err = (filter.Rules{Rules: []filter.Rule{rule}}).Plan(def); err != nil {
+		return permanent{err}
+	}
+	return nil
+}
+
+func (r *run) planOf(table *apply.Table) *tablePlan {
+	for _, p := range r.plans {
+		if p.Table == table {
+			return p
+		}
+	}
+	return nil
+}
+
+// planNamed is the latest plan of a source table.
+func (r *run) planNamed(table string) *tablePlan {
+	var latest *tablePlan
+	for _, p := range r.plans {
+		if p.Source.Name == table {
+			latest = p
+		}
+	}
+	return latest
+}
