@@ -202,8 +202,11 @@ func (r *run) retake(ctx context.Context) error {
 			return r.describe(table)
 		}
 		free, err := r.free(ctx, p, r.contested.kept[table])
-		if err != nil || len(free) == 0 {
+		if err != nil {
 			return err
+		}
+		if len(free) == 0 {
+			continue
 		}
 		if err := r.ap.Copy(ctx, p.Table, free, ""); err != nil {
 			return fmt.Errorf("contested rows of %s: %w", table, err)

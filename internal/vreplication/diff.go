@@ -173,7 +173,7 @@ func (d *differ) chunk(ctx context.Context, ch *vstream.Chunk, keys map[string]r
 	if err := vdiff.Snapshot(ctx, d.conn); err != nil {
 		return err
 	}
-	o := outcome{ch: ch, keys: keys, table: p.diffTable(p.merge && d.first())}
+	o := outcome{ch: ch, keys: keys, table: p.diffTable(d.first())}
 	rows := ch.Rows
 	skip := map[string]bool{}
 	for _, key := range ch.Touched {

@@ -97,9 +97,10 @@ func (r *run) planOf(table *apply.Table) *tablePlan {
 // planNamed is the latest plan of a source table.
 func (r *run) planNamed(table string) *tablePlan {
 	var latest *tablePlan
-	for _, p := range r.plans {
-		if p.Source.Name == table {
-			latest = p
+	var latestID uint32
+	for id, p := range r.plans {
+		if p.Source.Name == table && (latest == nil || id > latestID) {
+			latest, latestID = p, id
 		}
 	}
 	return latest

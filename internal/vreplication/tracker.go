@@ -15,7 +15,7 @@ import (
 type tracker struct {
 	kick chan struct{} // asks the run to look around: somebody waits, a place has become free
 
-	contested atomic.Int64 // rows of a merge that wait for their place
+	contested atomic.Int64 // rows of a merge that wait for their place; -1 until the first run has read them
 	moved     atomic.Bool  // a sibling has committed since they were last tried
 
 	mu struct {
@@ -38,6 +38,7 @@ type waiter struct {
 
 func newTracker() *tracker {
 	t := &tracker{kick: make(chan struct{}, 1)}
+	t.contested.Store(-1) // nobody may count a position as reached before it is known what still waits at it
 	t.mu.waiters = map[*waiter]struct{}{}
 	return t
 }
