@@ -148,6 +148,9 @@ func (s *service) Schema(ctx context.Context, r *tabletpb.SchemaRequest) (*table
 			return err
 		}
 		for _, table := range tables {
+			if err := countAtLeast(ctx, conn, table); err != nil {
+				return err
+			}
 			def, err := json.Marshal(table)
 			if err != nil {
 				return fmt.Errorf("schema of %s.%s: %w", table.DB, table.Name, err)

@@ -1,4 +1,3 @@
-// Package timeouts holds every timeout of the program, each with the reason for its value, so that they can be judged side by side.
 package timeouts
 
 import "time"
