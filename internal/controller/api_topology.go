@@ -269,6 +269,9 @@ func (a *api) ApplyVSchema(ctx context.Context, req *controlpb.ApplyVSchemaReque
 		if bytes.Equal(have, want) {
 			return nil
 		}
+		if err := a.shardingMayChange(ctx, req.Keyspace, have, vs); err != nil {
+			return err
+		}
 		return c.do(fmt.Sprintf("replace the VSchema of %s (%d tables); gates follow at once", req.Keyspace, len(vs.Tables)), func() error {
 			_, err := a.topo.SetVSchema(ctx, req.Keyspace, want, version)
 			return err

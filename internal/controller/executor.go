@@ -81,6 +81,8 @@ func (x *executor) run(ctx context.Context, e workflow.Effect) (any, error) {
 		return x.listStreams(ctx, e.At, e.Name)
 	case workflow.CheckTablet:
 		return nil, x.checkTablet(ctx, e.At)
+	case workflow.CompareSchema:
+		return nil, x.compareSchema(ctx, e)
 	case workflow.FindSequences:
 		return x.findSequences(ctx, e)
 	}

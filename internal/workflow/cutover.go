@@ -25,7 +25,9 @@ func (s *State) checkEffects() []Effect {
 	for _, side := range []Side{Source, Target} {
 		effects = append(effects, eachShard(s.Shards(side), func(at Shard) Effect { return CheckTablet{at} })...)
 	}
-	return append(effects, FindSequences{s.Keyspace(s.Follower()), s.TableNames()})
+	return append(effects,
+		CompareSchema{s.Shards(s.Writes()), s.Shards(s.Follower()), s.TableNames(), s.Spec.Type == Reshard},
+		FindSequences{s.Keyspace(s.Follower()), s.TableNames()})
 }
 
 func (s *State) checkDone(now time.Time, results []Result) {

@@ -63,6 +63,9 @@ func (e ListStreams) String() string {
 	return "check that the streams of " + e.Name + " run with little lag"
 }
 func (e CheckTablet) String() string { return "check that the primary is alive and serves" }
+func (e CompareSchema) String() string {
+	return "check that " + join(e.Tables) + " have the same definition on both sides"
+}
 func (e FindSequences) String() string {
 	return "read the VSchema of " + e.Keyspace + " for sequences of " + join(e.Tables)
 }
@@ -89,6 +92,7 @@ func (e DeleteStreams) where() string   { return e.At.String() }
 func (e DropTables) where() string      { return e.At.String() }
 func (e ListStreams) where() string     { return e.At.String() }
 func (e CheckTablet) where() string     { return e.At.String() }
+func (e CompareSchema) where() string   { return "" }
 func (e FindSequences) where() string   { return "" }
 func (e AwaitFence) where() string      { return e.At.String() }
 func (e WaitForPosition) where() string { return e.At.String() }

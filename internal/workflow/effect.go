@@ -63,6 +63,13 @@ type (
 	}
 	// CheckTablet asks a shard's primary whether it is alive and serves. No value.
 	CheckTablet struct{ At Shard }
+	// CompareSchema asks whether both sides have the same tables still: a definition that was changed on one side only would
+	// be lost with the switch. All: the workflow is of all tables of the keyspace. No value.
+	CompareSchema struct {
+		From, To []Shard
+		Tables   []string
+		All      bool
+	}
 	// FindSequences reads the VSchema of a keyspace: value []Sequence.
 	FindSequences struct {
 		Keyspace string
