@@ -38,17 +38,18 @@ func TestDefinitionsMustBeTheSame(t *testing.T) {
 	require.ErrorIs(t, allKnown(known, map[string]*schema.Table{"t": plain, "new": plain}, a), errs.TableDiffers)
 }
 
-// While a workflow copies by a VSchema, rows may not get another home.
+// Rows may not get another home while they are served where they are, or copied by the VSchema that is.
 func TestShardingDoesNotChangeUnderAWorkflow(t *testing.T) {
 	e, _ := moved(t)
-	apply := func(doc string) error {
-		_, err := e.control.ApplyVSchema(e.ctx, &controlpb.ApplyVSchemaRequest{Keyspace: e.show("m").TargetKeyspace, VschemaJson: doc})
+	w := e.show("m")
+	apply := func(keyspace, doc string) error {
+		_, err := e.control.ApplyVSchema(e.ctx, &controlpb.ApplyVSchemaRequest{Keyspace: keyspace, VschemaJson: doc})
 		return err
 	}
-	before, err := e.control.ShowVSchema(e.ctx, &controlpb.ShowVSchemaRequest{Keyspace: e.show("m").TargetKeyspace})
+	before, err := e.control.ShowVSchema(e.ctx, &controlpb.ShowVSchemaRequest{Keyspace: w.TargetKeyspace})
 	require.NoError(t, err)
-	require.NoError(t, apply(before.VschemaJson), "the same is no change")
-	err = apply(`{"sharded": true, "vindexes": {"x": {"type": "xxhash"}}, "tables": {}}`)
-	require.Error(t, err)
-	require.Contains(t, err.Error(), "workflow m")
+	require.NoError(t, apply(w.TargetKeyspace, before.VschemaJson), "the same is no change")
+	other := `{"sharded": true, "vindexes": {"x": {"type": "xxhash"}}, "tables": {}}`
+	e.code(apply(w.TargetKeyspace, other), errs.WorkflowState, "2 shards of "+w.TargetKeyspace+" serve")
+	e.code(apply(w.SourceKeyspace, other), errs.WorkflowBusy, "workflow m")
 }
