@@ -29,8 +29,12 @@ test-short: ## what needs no MySQL (under a minute)
 	go test -short -timeout 5m ./...
 
 .PHONY: lint
-lint: ## golangci-lint, layers included
-	$(GOLANGCI) run ./...
+lint: ## golangci-lint: mistakes, and the layers of docs/architecture.md
+	$(GOLANGCI) run --allow-parallel-runners ./...
+
+.PHONY: lint-deep
+lint-deep: ## the linters that read the source of every dependency (minutes)
+	$(GOLANGCI) run --allow-parallel-runners --timeout 30m --enable-only staticcheck,unused,bodyclose ./...
 
 .PHONY: generate
 generate: ## rebuild the gRPC code (needs protoc, protoc-gen-go v1.36.12, protoc-gen-go-grpc v1.6.0)

@@ -51,7 +51,7 @@ func install(ctx context.Context, cache string, progress func(string)) (*Binary,
 	if err := os.RemoveAll(work); err != nil { // an earlier attempt that was interrupted; we hold the lock
 		return nil, fmt.Errorf("install MySQL: %w", err)
 	}
-	defer os.RemoveAll(work)
+	defer os.RemoveAll(work) //nolint:errcheck // what is left behind is found by the next install
 	apt, err := newApt(ctx, filepath.Join(work, "apt"))
 	if err != nil {
 		return nil, err

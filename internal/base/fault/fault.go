@@ -62,7 +62,7 @@ func (a *action) fire(name string) error {
 		}
 		select {} // the signal is on its way
 	case "delay":
-		time.Sleep(a.delay)
+		time.Sleep(a.delay) //nolint:forbidigo // a delay is what was asked for
 		return nil
 	default:
 		return fmt.Errorf("%w at %s", ErrInjected, name)
