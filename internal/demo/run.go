@@ -52,7 +52,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) (*Report, error) {
 	s := NewStory(cfg, deps)
 	s.report.expect = whole
 	defer s.StopWriters()
-	for _, step := range []func(context.Context) error{s.Prepare, s.Load, s.StartWriters, s.move, s.reshard, s.backAndForth} {
+	for _, step := range []func(context.Context) error{s.Prepare, s.Load, s.StartWriters, s.Move, s.Reshard, s.backAndForth} {
 		if err := step(ctx); err != nil {
 			return s.report, err
 		}
@@ -132,7 +132,8 @@ func (s *Story) StartWriters(ctx context.Context) error {
 	return nil
 }
 
-func (s *Story) move(ctx context.Context) error {
+// Move takes customer and corder to a keyspace of their own, switches, and completes.
+func (s *Story) Move(ctx context.Context) error {
 	s.deps.Progress.Say("move: customer and corder from commerce to customer/0")
 	err := s.Copy(ctx, MoveRequest())
 	if err != nil {
@@ -155,8 +156,8 @@ func (s *Story) move(ctx context.Context) error {
 	})
 }
 
-// reshard splits the new keyspace in two.
-func (s *Story) reshard(ctx context.Context) error {
+// Reshard splits the new keyspace in two.
+func (s *Story) Reshard(ctx context.Context) error {
 	s.deps.Progress.Say("reshard: customer/0 into -80 and 80-, by hash of customer_id")
 	if _, err := s.deps.Control.ApplyVSchema(ctx, &controlpb.ApplyVSchemaRequest{Keyspace: "customer", VschemaJson: customerVSchema}); err != nil {
 		return fmt.Errorf("vschema of customer: %w", errs.FromGRPC(err))

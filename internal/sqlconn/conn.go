@@ -119,7 +119,7 @@ func (c *Conn) Close() error {
 	if c.running.TryLock() { // nobody is on the wire: say goodbye, so that the server does not log an aborted connection
 		defer c.running.Unlock()
 		c.sock.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) //nolint:errcheck // the goodbye is a courtesy
-		c.sock.Write([]byte{1, 0, 0, 0, mysql.COM_QUIT}) //nolint:errcheck // likewise
+		c.sock.Write([]byte{1, 0, 0, 0, mysql.COM_QUIT})                //nolint:errcheck // likewise
 	}
 	if err := c.sock.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("close connection to MySQL at %s: %w", c.cfg.Addr, err)

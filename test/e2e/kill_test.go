@@ -113,9 +113,58 @@ func TestControllerDiesAtEachStep(t *testing.T) {
 	}
 }
 
+// The way back of a split merges two shards into one, with rows that move between them all the time. What dies while it is
+// switched, or while the shards are copied, is started again; nothing is lost, and the way forward works again.
+func TestKillDuringReshard(t *testing.T) {
+	for name, victim := range map[string]string{"target of the way back": "tablet-200", "controller": controller} {
+		t.Run(name, func(t *testing.T) {
+			c := up(t, upOptions{
+				shards: "commerce/0,customer/0,customer/-80,customer/80-", types: "primary",
+				faults: "workflow.catch-up.before=delay:2s@3", // the move's, the split's, and then the way back's
+			})
+			s := c.story(30_000)
+			t.Cleanup(s.StopWriters)
+			ctx := t.Context()
+			for _, step := range []func(context.Context) error{s.Prepare, s.Load, s.StartWriters, s.Move} {
+				require.NoError(t, step(ctx))
+			}
+			split := make(chan error, 1)
+			go func() { split <- s.Reshard(ctx) }()
+			eventually(t, time.Minute, "rows are being copied to the shards", func() bool {
+				rows, _ := c.progressOf(ctx, "split")
+				return rows > 0
+			})
+			c.kill("tablet-201") // of customer/-80
+			require.NoError(t, <-split)
+
+			reversed := make(chan error, 1)
+			go func() { reversed <- s.Traffic(ctx, "split", "reverse") }()
+			eventually(t, time.Minute, "writes are held", func() bool { return c.fenced(ctx) })
+			c.kill(victim)
+			if err := <-reversed; errors.Is(err, demo.ErrUndone) {
+				t.Logf("undone, trying again: %v", err)
+				require.NoError(t, c.untilDone(func() error { return s.Traffic(ctx, "split", "reverse") }))
+			} else {
+				require.NoError(t, err)
+			}
+			require.NoError(t, s.Diff(ctx, "split", "reversed"))
+			require.NoError(t, s.Traffic(ctx, "split", "forward"))
+			require.NoError(t, s.Diff(ctx, "split", "switched again"))
+			require.NoError(t, s.Audit(ctx, "-80", "80-"))
+			report := s.Report()
+			require.True(t, report.OK, "%+v", report)
+			require.Positive(t, report.Writes.RowMoves)
+		})
+	}
+}
+
 // progress sums the rows of the workflow's streams; zero while nobody can be asked.
 func (c *testCluster) progress(ctx context.Context) (rows, total int64) {
-	w, err := c.control.ShowWorkflow(ctx, &controlpb.ShowWorkflowRequest{Name: workflow})
+	return c.progressOf(ctx, workflow)
+}
+
+func (c *testCluster) progressOf(ctx context.Context, name string) (rows, total int64) {
+	w, err := c.control.ShowWorkflow(ctx, &controlpb.ShowWorkflowRequest{Name: name})
 	if err != nil {
 		return 0, 0
 	}
@@ -134,12 +183,16 @@ func (c *testCluster) fenced(ctx context.Context) bool {
 
 // switchUntilDone repeats a switch that was undone, until the part that died is back.
 func (c *testCluster) switchUntilDone(ctx context.Context, s *demo.Story) error {
+	return c.untilDone(func() error { return s.Traffic(ctx, workflow, "forward", "PRIMARY", "REPLICA", "RDONLY") })
+}
+
+func (c *testCluster) untilDone(do func() error) error {
 	deadline := time.Now().Add(time.Minute)
 	for {
-		err := s.Traffic(ctx, workflow, "forward", "PRIMARY", "REPLICA", "RDONLY")
+		err := do()
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
-		c.t.Logf("switch not possible yet: %v", err)
+		c.t.Logf("not possible yet: %v", err)
 	}
 }
