@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,6 +47,25 @@ func loadContested(ctx context.Context, conn *sqlconn.Conn, id int64) (contested
 		set(c.kept, string(cells[0]), string(cells[1]), row)
 	}
 	return c, nil
+}
+
+// countContested counts the rows that wait, by stream.
+func countContested(ctx context.Context, conn *sqlconn.Conn) (map[int64]int64, error) {
+	res, err := conn.Query(ctx, "SELECT vrepl_id, COUNT(*) FROM _braid.contested GROUP BY vrepl_id")
+	if err != nil {
+		return nil, fmt.Errorf("count contested rows: %w", err)
+	}
+	counts := map[int64]int64{}
+	for _, cells := range res.Rows {
+		id, err := strconv.ParseInt(string(cells[0]), 10, 64)
+		if err == nil {
+			counts[id], err = strconv.ParseInt(string(cells[1]), 10, 64)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("count contested rows: %w", err)
+		}
+	}
+	return counts, nil
 }
 
 func set(m map[string]map[string]rowimage.Row, table, key string, row rowimage.Row) {

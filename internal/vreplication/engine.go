@@ -133,8 +133,11 @@ func (e *Engine) reconcileLocked(ctx context.Context) error {
 		return errStopping
 	}
 	var rows []*row
+	var waiting map[int64]int64
 	err := e.pool.Do(ctx, func(conn *sqlconn.Conn) (err error) {
-		rows, err = loadRows(ctx, conn, "db_name="+sqlconn.Quote(e.cfg.DBName))
+		if rows, err = loadRows(ctx, conn, "db_name="+sqlconn.Quote(e.cfg.DBName)); err == nil && e.newcomer(rows) {
+			waiting, err = countContested(ctx, conn)
+		}
 		return err
 	})
 	if err != nil {
@@ -143,7 +146,7 @@ func (e *Engine) reconcileLocked(ctx context.Context) error {
 	present := map[int64]bool{}
 	for _, r := range rows {
 		present[r.ID] = true
-		e.know(r) // all of them before one runs: a stream asks how far its siblings are
+		e.know(r, waiting) // all of them before one runs: a stream asks how far its siblings are
 	}
 	for _, r := range rows {
 		e.adopt(r, siblings(rows, r))
@@ -160,7 +163,7 @@ func (e *Engine) reconcileLocked(ctx context.Context) error {
 }
 
 // know makes a controller for a row, and tells one that does not run where its stream is.
-func (e *Engine) know(r *row) {
+func (e *Engine) know(r *row, waiting map[int64]int64) {
 	e.mu.Lock()
 	c := e.mu.streams[r.ID]
 	if c == nil {
@@ -168,9 +171,23 @@ func (e *Engine) know(r *row) {
 		e.mu.streams[r.ID] = c
 	}
 	e.mu.Unlock()
-	if !c.running() {
-		c.advance(r.Pos, r.Pos)
+	if c.running() {
+		return
 	}
+	if waiting != nil {
+		c.contested.Store(waiting[r.ID])
+	}
+	c.advance(r.Pos, r.Pos)
+}
+
+// newcomer says that a row has no controller yet.
+func (e *Engine) newcomer(rows []*row) bool {
+	for _, r := range rows {
+		if e.stream(r.ID) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // adopt makes a controller do what its row says.
