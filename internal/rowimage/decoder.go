@@ -207,7 +207,7 @@ func (w *walk) image(im *Image) {
 	if w.err != nil {
 		return
 	}
-	im.body = w.rest
+	im.nulls, im.body = nulls, w.rest
 	pos := 0
 	for i := range columns {
 		if bit(nulls, i) {
@@ -231,5 +231,6 @@ func (w *walk) image(im *Image) {
 		im.cells[i] = span{int32(pos), int32(pos + length)}
 		pos += length
 	}
+	im.size = pos
 	w.rest = w.rest[pos:]
 }

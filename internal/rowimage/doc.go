@@ -23,6 +23,10 @@
 //
 //	body ──walk──▶ Image: offsets of each cell, no allocation ──cell──▶ canonical bytes, for the columns that are wanted
 //
+// For a filter, or for a user who needs bytes and not values, a [Cursor] stops after the first step: [Image.Raw] is a cell as the binlog
+// has it, and a row can be found again by its offset in the body. An [Encoder] makes events of images, for another table, with some
+// of the columns: what a BINLOG statement takes.
+//
 // # Invariants
 //
 //   - Decoding an image and selecting the row give equal cells, for every type; the round trip against a real server proves it.

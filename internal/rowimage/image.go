@@ -8,7 +8,9 @@ type span struct{ from, to int32 }
 // Image is one image of a row in an event: offsets into the body of the event.
 type Image struct {
 	columns []column
-	body    []byte
+	nulls   []byte // bitmap
+	body    []byte // from the image on; the image has size bytes
+	size    int
 	cells   []span
 	row     Row
 	scratch []byte

@@ -18,6 +18,7 @@ const (
 	fieldEnumDefaultCharset = 10
 	fieldEnumColumnCharset  = 11
 	fieldVisibility         = 12
+	fieldVectorSizes        = 13
 )
 
 var errTooMany = errors.New("names more columns than the table has")
