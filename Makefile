@@ -36,6 +36,13 @@ lint: ## golangci-lint: mistakes, and the layers of docs/architecture.md
 lint-deep: ## the linters that read the source of every dependency (minutes)
 	$(GOLANGCI) run --allow-parallel-runners --timeout 30m --enable-only staticcheck,unused,bodyclose ./...
 
+.PHONY: bench
+bench: bench-binlog ## every benchmark; figures go to bench/out
+
+.PHONY: bench-binlog
+bench-binlog: ## reading a binlog, beside go-mysql's own decoding (minutes)
+	go test -run '^$$' -bench Binlog -benchtime 1x -timeout 60m ./bench
+
 .PHONY: generate
 generate: ## rebuild the gRPC code (needs protoc, protoc-gen-go v1.36.12, protoc-gen-go-grpc v1.6.0)
 	protoc --go_out=. --go_opt=module=braid --go-grpc_out=. --go-grpc_opt=module=braid api/*/*.proto
