@@ -146,6 +146,13 @@ func TestServer(t *testing.T) {
 	s.cfg.TLS = conf
 	require.NoError(t, s.Start(t.Context()))
 	defer s.Stop()
+	alone := func() { // a server hears of a client's end a moment after the client
+		require.Eventually(t, func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return len(s.mu.conns) == 0
+		}, 10*time.Second, time.Millisecond)
+	}
 	for _, dsn := range []string{"app:secret@tcp(%s)/db", "app:secret@tcp(%s)/db?tls=skip-verify", "empty@tcp(%s)/db", "app:secret@tcp(%s)/?interpolateParams=true"} {
 		db, err := sql.Open("mysql", fmt.Sprintf(dsn, s.Addr()))
 		require.NoError(t, err)
@@ -155,12 +162,14 @@ func TestServer(t *testing.T) {
 		require.Equal(t, []string{"-5", "1.5", "2024-02-03 04:05:06.5", "-838:59:59"}, []string{a, b, c, d}, dsn)
 		require.False(t, n.Valid)
 		require.NoError(t, db.Close())
+		alone()
 	}
 	_, err = Dial(t.Context(), Login{Addr: s.Addr(), User: "app", Password: "wrong"})
 	require.EqualValues(t, mysql.ER_ACCESS_DENIED_ERROR, AsMySQL(err).Code)
 	_, err = Dial(t.Context(), Login{Addr: s.Addr(), User: "nobody", Password: "secret"})
 	require.EqualValues(t, mysql.ER_ACCESS_DENIED_ERROR, AsMySQL(err).Code)
 
+	alone()
 	var held []*Client
 	for range 3 {
 		c, err := Dial(t.Context(), Login{Addr: s.Addr(), User: "app", Password: "secret"})
