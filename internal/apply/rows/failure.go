@@ -1,4 +1,4 @@
-package apply
+package rows
 
 import (
 	"errors"
@@ -49,6 +49,9 @@ const (
 
 var foreignKeyErrors = []uint16{1216, 1217, 1451, 1452}
 
+// ForeignKey says that only a foreign key refuses the change.
+func ForeignKey(err error) bool { return slices.Contains(foreignKeyErrors, sqlconn.ErrCode(err)) }
+
 // dataErrors do not go away by repeating: the data or the definition of the table has to be changed. Everything else
 // (a server that goes down, no space, read-only for a while) is repeated.
 var dataErrors = []uint16{
@@ -61,8 +64,8 @@ func Permanent(err error) bool {
 	return errors.Is(err, ErrMissing) || slices.Contains(dataErrors, sqlconn.ErrCode(err))
 }
 
-// retryable says that MySQL undid the transaction, or that we do, for a reason that passes.
-func retryable(err error) bool {
+// Retryable says that MySQL undid the transaction, or that we do, for a reason that passes.
+func Retryable(err error) bool {
 	code := sqlconn.ErrCode(err)
 	return code == erLockWaitTimeout || code == erLockDeadlock
 }

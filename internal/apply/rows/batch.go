@@ -1,4 +1,4 @@
-package apply
+package rows
 
 import (
 	"bytes"
@@ -82,14 +82,6 @@ func (b *Batch) Reset(begin bool) {
 
 // Len is the size of the text so far.
 func (b *Batch) Len() int { return len(b.buf) }
-
-// mark remembers a place to go back to.
-func (b *Batch) mark() (text, stmts int) {
-	b.close()
-	return len(b.buf), len(b.stmts)
-}
-
-func (b *Batch) restore(text, stmts int) { b.buf, b.stmts = b.buf[:text], b.stmts[:stmts] }
 
 // Source names the source transaction of the following changes, for messages.
 func (b *Batch) Source(gtid string) { b.gtid = gtid }

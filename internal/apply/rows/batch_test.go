@@ -1,4 +1,4 @@
-package apply
+package rows
 
 import (
 	"strings"
@@ -168,7 +168,7 @@ func BenchmarkBatchInsert(b *testing.B) {
 		if err := batch.Change(table, vstream.Insert, nil, after); err != nil {
 			b.Fatal(err)
 		}
-		if batch.Len() > groupBytes {
+		if batch.Len() > partBytes {
 			batch.Reset(true)
 		}
 	}
@@ -184,7 +184,7 @@ func BenchmarkBatchUpdate(b *testing.B) {
 		if err := batch.Change(table, vstream.Update, before, after); err != nil {
 			b.Fatal(err)
 		}
-		if batch.Len() > groupBytes {
+		if batch.Len() > partBytes {
 			batch.Reset(true)
 		}
 	}
