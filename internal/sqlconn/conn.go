@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,8 @@ type Conn struct {
 	sock    net.Conn
 	r       *bufio.Reader
 	seq     uint8
-	out     []byte // the last statement's packet, kept for the next
+	out     []byte                // the last statement's packet, kept for the next
+	local   func(io.Writer) error // produces the data that the server asks for; nil but in LoadLocal
 	status  uint16
 	broken  atomic.Bool
 	running sync.Mutex // held during a call, so that Close knows whether the wire is free
@@ -105,6 +107,11 @@ func (c *Conn) options(raw *client.Conn) error {
 		mysql.CLIENT_FOUND_ROWS, mysql.CLIENT_MULTI_STATEMENTS, mysql.CLIENT_MULTI_RESULTS, mysql.CLIENT_SESSION_TRACK,
 	} {
 		if err := raw.SetCapability(capability); err != nil {
+			return err
+		}
+	}
+	if !c.cfg.Plain { // an application's LOAD DATA LOCAL has no data here; the server is to refuse it
+		if err := raw.SetCapability(mysql.CLIENT_LOCAL_FILES); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@
 // A Conn is one session. Dial makes the handshake with go-mysql's client and then reads and writes packets itself: the cells
 // of a result are the bytes that the server sent, not values that were parsed and would have to be printed again. Query and
 // Exec run one statement; ExecMulti and QueryMulti send several in one packet; QueryStream hands rows over one by one.
+// LoadLocal runs LOAD DATA LOCAL with data from memory.
 // A Pool keeps a few sessions for administrative work.
 //
 // Session settings (unless Config.Plain): NAMES binary, time zone +00:00, a permissive sql_mode, no execution time limit,

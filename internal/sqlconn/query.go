@@ -160,7 +160,10 @@ func (c *Conn) results(begin func(i int, res *Result) rowFunc) (index int, err e
 		case mysql.ERR_HEADER:
 			err = parseErr(buf)
 		case mysql.LocalInFile_HEADER:
-			err = fmt.Errorf("%w: LOAD DATA LOCAL is not offered", errMalformed)
+			if err = c.sendLocal(); err == nil {
+				i-- // its result follows
+				continue
+			}
 		case mysql.OK_HEADER:
 			if err = c.parseOK(buf, res); err == nil {
 				begin(i, res)
