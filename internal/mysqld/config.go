@@ -17,6 +17,7 @@ type Config struct {
 	BufferPool int      // MiB; 0: 48
 	Fast       bool     // do not flush to disk at each commit: a killed mysqld loses nothing, a power cut does (tests)
 	Options    []string // further options, "name=value"; they win
+	Preload    string   // a shared object that is loaded before the server's own libraries (benchmarks, faults); "" is none
 }
 
 // Validate names everything that is wrong.

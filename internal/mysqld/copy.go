@@ -10,6 +10,27 @@ import (
 	"path/filepath"
 )
 
+// CopyDir copies the directory of a server that was stopped cleanly to one that does not exist yet. With newIdentity the copy is a server
+// of its own, which may replicate from the original; without it is the same server, and must not run beside it.
+func CopyDir(from, to string, newIdentity bool) error {
+	stage := to + ".making"
+	if err := os.RemoveAll(stage); err != nil {
+		return fmt.Errorf("copy %s: %w", from, err)
+	}
+	if err := copyTree(from, stage); err != nil {
+		return fmt.Errorf("copy %s: %w", from, err)
+	}
+	if newIdentity {
+		if err := os.Remove(filepath.Join(stage, "data", "auto.cnf")); err != nil {
+			return fmt.Errorf("copy %s: %w", from, err)
+		}
+	}
+	if err := os.Rename(stage, to); err != nil {
+		return fmt.Errorf("copy %s: %w", from, err)
+	}
+	return nil
+}
+
 // copyTree copies a data directory. Blocks are shared where the file system can (reflink); elsewhere blocks of zeros, most
 // of a new data directory, become holes.
 func copyTree(from, to string) error {

@@ -121,6 +121,19 @@ func loaded(loader string) []string {
 	return []string{loader, "--inhibit-cache", "--library-path", filepath.Dir(loader)}
 }
 
+// preloading makes a command line of this mysqld load a shared object first. A private loader takes it as an option, because the
+// programs that the system runs must not see it.
+func (b *Binary) preloading(object string, command []string) (argv, env []string) {
+	switch {
+	case object == "":
+		return command, b.env
+	case b.root == "":
+		return command, append(append([]string{}, b.env...), "LD_PRELOAD="+object)
+	default:
+		return append([]string{command[0], "--preload", object}, command[1:]...), b.env
+	}
+}
+
 // Tool returns the command line and environment of a program that came with this mysqld, such as mysql, mysqldump or mysqlbinlog.
 func (b *Binary) Tool(name string) (argv, env []string, err error) {
 	if b.root == "" {

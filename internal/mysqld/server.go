@@ -190,7 +190,8 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	logFrom := process.Size(s.log)
 	// What the server says before it opened its log, such as a wrong option, goes to the same file.
-	proc, err := process.Start(process.Spec{Argv: s.bin.command(options...), Env: s.bin.env, Dir: s.cfg.Dir, Log: s.ErrorLog()})
+	argv, env := s.bin.preloading(s.cfg.Preload, s.bin.command(options...))
+	proc, err := process.Start(process.Spec{Argv: argv, Env: env, Dir: s.cfg.Dir, Log: s.ErrorLog()})
 	if err != nil {
 		return err
 	}

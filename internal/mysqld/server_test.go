@@ -78,6 +78,25 @@ func TestReplicationBetweenServers(t *testing.T) {
 	require.Equal(t, "0", cell(t, other, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET('%s', 30)", position)))
 }
 
+// A copy of a stopped server has its rows and its GTIDs; with an identity of its own it replicates from the original.
+func TestCopyDir(t *testing.T) {
+	original := start(t, func(*mysqld.Config) {})
+	exec(t, mysqldtest.Dial(t, original.Root()), "CREATE DATABASE shop", "CREATE TABLE shop.t (id INT PRIMARY KEY)", "INSERT INTO shop.t VALUES (1)")
+	uuid := cell(t, mysqldtest.Dial(t, original.Root()), "SELECT @@server_uuid")
+	executed := cell(t, mysqldtest.Dial(t, original.Root()), "SELECT @@gtid_executed")
+	require.NoError(t, original.Stop(t.Context()))
+	for _, newIdentity := range []bool{false, true} {
+		twin := start(t, func(c *mysqld.Config) {
+			c.Dir = filepath.Join(c.Dir, "copy")
+			require.NoError(t, mysqld.CopyDir(original.Dir(), c.Dir, newIdentity))
+		})
+		conn := mysqldtest.Dial(t, twin.Root())
+		require.Equal(t, "1", cell(t, conn, "SELECT id FROM shop.t"))
+		require.Equal(t, executed, cell(t, conn, "SELECT @@gtid_executed"))
+		require.Equal(t, newIdentity, uuid != cell(t, conn, "SELECT @@server_uuid"))
+	}
+}
+
 func TestWhatAccountsMayDo(t *testing.T) {
 	server := start(t, func(c *mysqld.Config) { c.DB = "shop" })
 	admin, repl := mysqldtest.Dial(t, server.Admin()), mysqldtest.Dial(t, server.Repl())

@@ -105,6 +105,11 @@ func (p *Process) Ended() bool {
 // Err says how the child ended, nil for exit code 0; call it after Done.
 func (p *Process) Err() error { return p.err }
 
+// CPU is the processor time that the child took, in user and kernel mode; call it after Done.
+func (p *Process) CPU() time.Duration {
+	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+}
+
 // Signal sends a signal; a child that has ended is no error.
 func (p *Process) Signal(sig syscall.Signal) error {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
