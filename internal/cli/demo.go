@@ -18,8 +18,10 @@ import (
 
 	controlpb "braid/api/control"
 	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
 	"braid/internal/cluster"
 	"braid/internal/demo"
+	"braid/internal/topo/etcd"
 )
 
 const demoWriters = 4
@@ -42,7 +44,7 @@ func (a *app) demo(ctx context.Context, f upFlags, rows int, keep bool) error {
 	if rows < 100 {
 		return usageError{fmt.Errorf("--rows %d: the demo needs at least 100", rows)}
 	}
-	if err := freshDataDir(a.dataDir); err != nil {
+	if err := freshDataDir(ctx, a.dataDir); err != nil {
 		return err
 	}
 	c, err := a.startDemoCluster(ctx, f)
@@ -78,7 +80,7 @@ func (a *app) demo(ctx context.Context, f upFlags, rows int, keep bool) error {
 }
 
 // freshDataDir makes way for a run from the beginning: what an earlier demo left is removed, a running cluster is not.
-func freshDataDir(dir string) error {
+func freshDataDir(ctx context.Context, dir string) error {
 	st, err := cluster.Look(dir)
 	if errors.Is(err, errs.NotFound) {
 		return nil
@@ -92,7 +94,22 @@ func freshDataDir(dir string) error {
 	if !st.Plan.Disposable {
 		return exitError{3, fmt.Errorf("%s holds a cluster that no demo made, with its data: give the demo another directory with --data-dir", dir)}
 	}
+	if len(st.Plan.Etcd.External) > 0 {
+		if err := eraseTopology(ctx, st.Plan); err != nil {
+			return err
+		}
+	}
 	return cluster.Remove(dir)
+}
+
+// eraseTopology removes what an earlier demo has left in an etcd that is not its own.
+func eraseTopology(ctx context.Context, p *cluster.Plan) error {
+	store, err := etcd.Open(ctx, etcd.Config{Endpoints: p.EtcdEndpoints(), Root: p.EtcdRoot(), DialTimeout: timeouts.Dial})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return store.Erase(ctx)
 }
 
 func (a *app) tellStory(ctx context.Context, c *demoCluster, cfg demo.Config) (*demo.Report, error) {

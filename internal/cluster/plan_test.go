@@ -95,6 +95,14 @@ func TestPlanRefuses(t *testing.T) {
 	require.ErrorIs(t, err, errs.BadInput)
 }
 
+// Two clusters in one external etcd must not meet.
+func TestExternalEtcdHasARootOfItsOwn(t *testing.T) {
+	spec := Spec{Etcd: []string{"10.0.0.1:2379"}}
+	a, b := openSaved(t, t.TempDir(), spec), openSaved(t, t.TempDir(), spec)
+	require.Regexp(t, "^braid/[0-9a-f]{8}/$", a.EtcdRoot())
+	require.NotEqual(t, a.EtcdRoot(), b.EtcdRoot())
+}
+
 func TestExternalEtcd(t *testing.T) {
 	p := openSaved(t, t.TempDir(), Spec{Etcd: []string{"10.0.0.1:2379", "10.0.0.2:2379"}, EtcdRoot: "/mine"})
 	require.Equal(t, []string{"10.0.0.1:2379", "10.0.0.2:2379"}, p.EtcdEndpoints())

@@ -19,7 +19,7 @@ type Spec struct {
 	Shards   []string          // "keyspace/shard"; default commerce/0
 	Types    []topo.TabletType // of each new shard; default one PRIMARY
 	Etcd     []string          // endpoints of an etcd that runs already
-	EtcdRoot string            // default braid/
+	EtcdRoot string            // default braid/, or in an external etcd a root of its own below that
 	// Disposable marks a new plan as made for a demonstration.
 	Disposable bool
 }
@@ -49,11 +49,19 @@ func open(dataDir string, spec Spec) (p *Plan, changed bool, err error) {
 	return p, added, err
 }
 
+// defaultRoot keeps clusters apart that share an etcd.
+func defaultRoot(external []string) string {
+	if len(external) == 0 {
+		return "braid/"
+	}
+	return "braid/" + secret()[:8] + "/"
+}
+
 func create(dataDir string, spec Spec) (*Plan, error) {
 	p := &Plan{
 		Disposable: spec.Disposable,
 		dataDir:    dataDir, Cell: orText(spec.Cell, "zone1"), PortBase: spec.PortBase,
-		Etcd:      Etcd{External: spec.Etcd, Root: orText(spec.EtcdRoot, "braid/")},
+		Etcd:      Etcd{External: spec.Etcd, Root: orText(spec.EtcdRoot, defaultRoot(spec.Etcd))},
 		Passwords: Secrets{MySQL: mysqld.Passwords{Root: secret(), Admin: secret(), App: secret(), Repl: secret()}, Tablet: secret(), User: secret()},
 	}
 	if p.PortBase == 0 {

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/metadata"
+
+	tabletpb "braid/api/tablet"
 	"braid/internal/base/fault"
 	"braid/internal/base/retry"
 	"braid/internal/base/service"
@@ -155,7 +159,7 @@ func (r *runner) event(ctx context.Context, effects []workflow.Effect) (workflow
 	}
 	r.release(ctx)
 	if len(effects) > 0 { // streams to be started again; what comes of it is seen at the next look
-		for _, res := range r.exec.runAll(ctx, effects, false, r.exec.run) {
+		for _, res := range r.exec.runAll(r.ofTerm(ctx), effects, false, r.exec.run) {
 			if res.Err != nil {
 				r.log.Warn("stream not started", "error", res.Err)
 			}
@@ -188,7 +192,7 @@ func (r *runner) observe(ctx context.Context) workflow.Event {
 		effects[i] = workflow.ListStreams{At: at, Name: s.StreamName(s.Follower())}
 	}
 	var o workflow.Observed
-	for i, res := range r.exec.runAll(ctx, effects, false, r.exec.run) {
+	for i, res := range r.exec.runAll(r.ofTerm(ctx), effects, false, r.exec.run) {
 		seen, _ := res.Value.([]workflow.StreamSeen)
 		o.Shards = append(o.Shards, workflow.Observation{At: shards[i], Streams: seen, Err: res.Err})
 	}
@@ -289,7 +293,12 @@ func (r *runner) one(ctx context.Context, e workflow.Effect) (any, error) {
 	if e, ok := e.(workflow.LockKeyspaces); ok {
 		return nil, r.lock(ctx, e.Keyspaces)
 	}
-	return r.exec.run(ctx, e)
+	return r.exec.run(r.ofTerm(ctx), e)
+}
+
+// ofTerm makes calls carry the term, so that a tablet refuses what a leader sends whose time is over.
+func (r *runner) ofTerm(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, tabletpb.TermKey, strconv.FormatInt(r.term, 10))
 }
 
 func (r *runner) lock(ctx context.Context, keyspaces []string) error {

@@ -17,6 +17,8 @@
 //   - T2: the tablet's record in the topology lives by a lease; a tablet that is dead, or cut off, is gone from it within
 //     timeouts.TabletLease.
 //   - T3: only a PRIMARY writes to its mysqld: sidecar, streams and schema changes are refused on every other type.
+//   - T4: once a leader of some term has changed anything here, no call of an earlier term does. The term is durable, and the
+//     first call of a later one waits for the end of those before it.
 //
 // # Concurrency
 //

@@ -60,7 +60,7 @@ func (t *Tablet) healthLoop(ctx context.Context, reg *topo.TabletRegistration) {
 func (t *Tablet) probe(ctx context.Context, rec *topo.Tablet, prepared *bool) error {
 	pctx, cancel := context.WithTimeout(ctx, timeouts.RPC)
 	defer cancel()
-	conn, release, err := t.admin.acquire(pctx)
+	conn, release, err := t.probes.Acquire(pctx)
 	if err != nil {
 		*prepared = false // it may come back as another server
 		return fmt.Errorf("mysqld at %s: %w", t.cfg.DBAddr, err)

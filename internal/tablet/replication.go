@@ -6,49 +6,9 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"sync"
 
 	"braid/internal/sqlconn"
 )
-
-// adminConn is the one administrative connection of the health loop and the schema calls; it is made again when it broke.
-type adminConn struct {
-	cfg sqlconn.Config
-	mu  struct {
-		sync.Mutex // held while the connection is in use: calls take turns
-		conn       *sqlconn.Conn
-	}
-}
-
-// acquire returns the connection for exclusive use until release. A connection that answered with a network error is
-// replaced at the next call.
-func (a *adminConn) acquire(ctx context.Context) (*sqlconn.Conn, func(), error) {
-	a.mu.Lock()
-	if a.mu.conn != nil {
-		if err := a.mu.conn.Ping(ctx); err != nil {
-			a.mu.conn.Close()
-			a.mu.conn = nil
-		}
-	}
-	if a.mu.conn == nil {
-		conn, err := sqlconn.Dial(ctx, a.cfg)
-		if err != nil {
-			a.mu.Unlock()
-			return nil, nil, err
-		}
-		a.mu.conn = conn
-	}
-	return a.mu.conn, a.mu.Unlock, nil
-}
-
-func (a *adminConn) close() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.mu.conn != nil {
-		a.mu.conn.Close()
-		a.mu.conn = nil
-	}
-}
 
 // replicaStatus is SHOW REPLICA STATUS by column name; empty when replication was never set up.
 func replicaStatus(ctx context.Context, conn *sqlconn.Conn) (map[string]string, error) {

@@ -29,7 +29,7 @@ func (s *service) Status(ctx context.Context, _ *tabletpb.StatusRequest) (*table
 		Alias: st.Alias, Keyspace: st.Keyspace, Shard: st.Shard, Type: string(st.Type), Serving: st.Serving, Reason: st.Reason,
 		LagMs: st.LagMS, Position: st.Position, RoutingEpoch: s.t.deps.Cache.Routing().Epoch,
 	}
-	err := s.withAdmin(ctx, func(conn *sqlconn.Conn) error {
+	err := s.t.probes.Do(ctx, func(conn *sqlconn.Conn) error {
 		res, err := conn.Query(ctx, "SELECT @@GLOBAL.gtid_executed, @@version")
 		if err == nil {
 			resp.Position, resp.MysqlVersion = string(res.Rows[0][0]), string(res.Rows[0][1])
@@ -62,7 +62,7 @@ func (s *service) AwaitFence(ctx context.Context, r *tabletpb.AwaitFenceRequest)
 // session's answer comes after its GTID was added.
 func (s *service) position(ctx context.Context) (string, error) {
 	var position string
-	err := s.withAdmin(ctx, func(conn *sqlconn.Conn) error {
+	err := s.t.probes.Do(ctx, func(conn *sqlconn.Conn) error {
 		res, err := conn.Query(ctx, "SELECT @@GLOBAL.gtid_executed")
 		if err != nil {
 			return fmt.Errorf("read position: %w", err)
@@ -182,7 +182,7 @@ func (s *service) DropTables(ctx context.Context, r *tabletpb.DropTablesRequest)
 }
 
 func (s *service) withAdmin(ctx context.Context, fn func(*sqlconn.Conn) error) error {
-	conn, release, err := s.t.admin.acquire(ctx)
+	conn, release, err := s.t.admin.Acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("mysqld at %s: %w", s.t.cfg.DBAddr, err)
 	}

@@ -30,13 +30,21 @@ type Deps struct {
 	Log  *slog.Logger
 }
 
+// Sessions for the tablet's own work. Each is lent to one call; a health probe or a cutover's position never waits for a DDL.
+const (
+	probeConns = 3
+	adminConns = 2
+)
+
 // Tablet is the daemon. Make one with New, run it with Start and Stop.
 type Tablet struct {
 	cfg  Config
 	deps Deps
 	log  *slog.Logger
 
-	admin  *adminConn
+	probes *sqlconn.Pool // what must not wait: health and positions
+	admin  *sqlconn.Pool // what may take long: schema and DDL
+	term   term
 	local  *vstream.Local
 	engine *vreplication.Engine // nil unless PRIMARY
 	query  *queryserver.Server
@@ -58,12 +66,13 @@ func New(cfg Config, deps Deps) (*Tablet, error) {
 		return nil, fmt.Errorf("tablet configuration: %w", err)
 	}
 	t := &Tablet{cfg: cfg, deps: deps, log: deps.Log.With("tablet", cfg.Alias(), "keyspace", cfg.Keyspace, "shard", cfg.Shard)}
-	t.admin = &adminConn{cfg: t.account(cfg.AdminUser, cfg.AdminPassword)}
+	admin := t.account(cfg.AdminUser, cfg.AdminPassword)
+	t.probes, t.admin = sqlconn.NewPool(admin, probeConns), sqlconn.NewPool(admin, adminConns)
 	t.local = vstream.NewLocal(vstream.LocalConfig{DB: t.account(cfg.ReplUser, cfg.ReplPassword), DBName: cfg.Keyspace}, t.log)
 	if cfg.Type == topo.Primary {
 		t.engine = vreplication.NewEngine(
 			vreplication.Config{DBName: cfg.Keyspace, Keyspace: cfg.Keyspace, Shard: cfg.Shard},
-			vreplication.Deps{Admin: t.account(cfg.AdminUser, cfg.AdminPassword), OpenSource: t.openSource, Log: t.log})
+			vreplication.Deps{Admin: admin, OpenSource: t.openSource, Log: t.log})
 	}
 	t.query = queryserver.New(queryserver.Config{
 		Listen: cfg.MySQLListen, Keyspace: cfg.Keyspace, Shard: cfg.Shard,
@@ -96,7 +105,7 @@ func (t *Tablet) Start(ctx context.Context) error {
 			return fmt.Errorf("tablet streams: %w", err)
 		}
 	}
-	t.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.MaxSendMsgSize(64<<20))
+	t.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.MaxSendMsgSize(64<<20), grpc.UnaryInterceptor(t.ofTerm))
 	t.health = health.NewServer()
 	t.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	healthpb.RegisterHealthServer(t.grpc, t.health)
@@ -132,7 +141,9 @@ func (t *Tablet) Stop() {
 	if t.engine != nil {
 		t.engine.Stop()
 	}
-	t.admin.close()
+	t.local.Close()
+	t.probes.Close()
+	t.admin.Close()
 }
 
 // openSource opens the stream of another shard's primary.

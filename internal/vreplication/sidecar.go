@@ -70,6 +70,10 @@ var sidecar = []sidecarTable{
 		{"epoch", "bigint unsigned", "NOT NULL"},
 		{"val", "mediumtext", "NOT NULL COMMENT 'JSON'"},
 	}, []string{"PRIMARY KEY (workflow, epoch)"}},
+	{"leader", []sidecarColumn{
+		{"id", "tinyint", "NOT NULL"},
+		{"term", "bigint", "NOT NULL COMMENT 'highest term of a controller that has written here'"},
+	}, []string{"PRIMARY KEY (id)"}},
 	{"dependency", []sidecarColumn{
 		{"id", "bigint unsigned", "NOT NULL AUTO_INCREMENT"},
 		{"gtid", "varchar(128)", "NOT NULL"},

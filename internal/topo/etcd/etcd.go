@@ -101,6 +101,14 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// Erase removes everything below the store's root: the cluster is over.
+func (s *Store) Erase(ctx context.Context) error {
+	if _, err := s.cli.Delete(ctx, s.root, clientv3.WithPrefix()); err != nil {
+		return s.fail(ctx, "erase", s.root, err, false)
+	}
+	return nil
+}
+
 // spawn runs fn in a goroutine that Close waits for.
 func (s *Store) spawn(fn func()) error {
 	s.mu.Lock()

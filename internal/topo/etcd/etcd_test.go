@@ -68,6 +68,19 @@ func TestStore(t *testing.T) {
 }
 
 // die ends the client without giving anything back.
+func TestEraseLeavesOtherRootsAlone(t *testing.T) {
+	mine, other := open(t, "erased/"), open(t, "kept/")
+	for _, s := range []*Store{mine, other} {
+		_, err := s.Write(t.Context(), "a", []byte("x"), 0)
+		require.NoError(t, err)
+	}
+	require.NoError(t, mine.Erase(t.Context()))
+	_, _, err := mine.Read(t.Context(), "a")
+	require.ErrorIs(t, err, topo.ErrNotFound)
+	_, _, err = other.Read(t.Context(), "a")
+	require.NoError(t, err)
+}
+
 func (s *Store) die() {
 	s.mute = true
 	s.Close()
