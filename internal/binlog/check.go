@@ -135,8 +135,6 @@ var settings = []setting{
 		"a statement may do something else elsewhere"},
 	{"binlog_row_image", "FULL", Missing, "SET PERSIST binlog_row_image='FULL'; sessions that are open keep their setting until they reconnect",
 		"rows are filtered, moved and compared by any of their columns"},
-	{"binlog_row_value_options", "", Missing, "SET PERSIST binlog_row_value_options=''; sessions that are open keep their setting until they reconnect",
-		"differences of JSON documents are not full images"},
 	{"log_bin_use_v1_row_events", "OFF", Missing, "SET PERSIST log_bin_use_v1_row_events=OFF;", "row events of version 1 are not read"},
 	{"log_replica_updates", "ON", Missing, "start the server with --log-replica-updates", "a replica does not log what it applies without it"},
 	{"binlog_row_metadata", "FULL", Advised, "SET PERSIST binlog_row_metadata='FULL';",

@@ -84,7 +84,7 @@ type Rows struct {
 	Kind  RowsKind
 	Body  []byte // the event without common header and checksum; shared, read-only
 	Query []byte // the statement's text, if the source has binlog_rows_query_log_events=ON; shared, read-only
-	// Partial says that the after images have differences of JSON documents (binlog_row_value_options=PARTIAL_JSON).
+	// Partial says that the after images have differences in place of JSON documents (binlog_row_value_options=PARTIAL_JSON).
 	Partial bool
 
 	shared *shared // nil outside of a hub

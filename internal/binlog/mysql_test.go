@@ -202,7 +202,7 @@ func TestCheck(t *testing.T) {
 func TestCheckNames(t *testing.T) {
 	missing := onlyMissing(checkVariables(map[string]string{
 		"log_bin": "ON", "gtid_mode": "OFF", "enforce_gtid_consistency": "WARN", "binlog_format": "MIXED", "binlog_row_image": "MINIMAL",
-		"binlog_row_value_options": "PARTIAL_JSON", "server_id": "0", "log_replica_updates": "OFF",
+		"binlog_row_value_options": "PARTIAL_JSON", "server_id": "0", "log_replica_updates": "OFF", // documents are made whole from their differences
 		"binlog_row_metadata": "MINIMAL", "binlog_expire_logs_seconds": "60",
 	}))
 	var names []string
@@ -210,7 +210,7 @@ func TestCheckNames(t *testing.T) {
 		names = append(names, p.Name)
 		require.NotEmpty(t, p.Remedy)
 	}
-	require.Equal(t, []string{"gtid_mode", "enforce_gtid_consistency", "binlog_format", "binlog_row_image", "binlog_row_value_options",
+	require.Equal(t, []string{"gtid_mode", "enforce_gtid_consistency", "binlog_format", "binlog_row_image",
 		"log_replica_updates", "server_id"}, names)
 	err := Preconditions("db:3306", missing)
 	require.ErrorIs(t, err, errs.SourcePrecondition)

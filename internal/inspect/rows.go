@@ -34,14 +34,18 @@ var eventTypes = map[binlog.RowsKind]byte{
 	binlog.Insert: rowimage.EventWriteRows, binlog.Update: rowimage.EventUpdateRows, binlog.Delete: rowimage.EventDeleteRows,
 }
 
+func (e *RowEvent) eventType() byte {
+	if e.rows.Partial {
+		return rowimage.EventPartialUpdate
+	}
+	return eventTypes[e.Kind]
+}
+
 // count counts the rows, and finds out whether they can be read.
 func (e *RowEvent) count() error {
 	e.Opaque = e.Table.Opaque
-	if e.rows.Partial {
-		e.Opaque = rowimage.ErrPartialJSON.Error()
-	}
 	if e.Opaque == "" {
-		err := e.Table.decoder.Walk(eventTypes[e.Kind], e.rows.Body, func(_, _ *rowimage.Image) error {
+		err := e.Table.decoder.Walk(e.eventType(), e.rows.Body, func(_, _ *rowimage.Image) error {
 			e.Count++
 			return nil
 		})
@@ -63,7 +67,7 @@ func (e *RowEvent) Each(fn func(before, after rowimage.Row) error) error {
 	if e.Opaque != "" {
 		return nil
 	}
-	return e.Table.decoder.Decode(eventTypes[e.Kind], e.rows.Body, fn)
+	return e.Table.decoder.Decode(e.eventType(), e.rows.Body, fn)
 }
 
 // Walk is Each without the decoding of cells that nobody asks for.
@@ -71,7 +75,7 @@ func (e *RowEvent) Walk(fn func(before, after *rowimage.Image) error) error {
 	if e.Opaque != "" {
 		return nil
 	}
-	return e.Table.decoder.Walk(eventTypes[e.Kind], e.rows.Body, fn)
+	return e.Table.decoder.Walk(e.eventType(), e.rows.Body, fn)
 }
 
 // Flags are those that dependencies need.

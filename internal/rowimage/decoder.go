@@ -20,12 +20,8 @@ const (
 	EventPartialUpdate = 39
 )
 
-var (
-	// ErrPartialImage: the source has binlog_row_image MINIMAL or NOBLOB; columns are missing from the image.
-	ErrPartialImage = errors.New("the row image is partial: the source needs binlog_row_image=FULL")
-	// ErrPartialJSON: the source logs JSON updates as differences.
-	ErrPartialJSON = errors.New("the row image has partial JSON updates: the source needs binlog_row_value_options=''")
-)
+// ErrPartialImage: the source has binlog_row_image MINIMAL or NOBLOB; columns are missing from the image.
+var ErrPartialImage = errors.New("the row image is partial: the source needs binlog_row_image=FULL")
 
 // Decoder reads the row events of one table map for one table definition. It owns scratch memory: one goroutine at a time.
 type Decoder struct {
@@ -101,6 +97,7 @@ type Cursor struct {
 	w             walk
 	size          int
 	before, after bool
+	partial       bool // after images may have differences of JSON documents
 }
 
 // Open returns a cursor in front of an event's first row. A decoder has one cursor at a time.
@@ -110,6 +107,7 @@ func (d *Decoder) Open(eventType byte, body []byte) (Cursor, error) {
 	if c.before, c.after, err = c.w.header(eventType); err != nil {
 		return Cursor{}, fmt.Errorf("rows of %s: %w", d.name, err)
 	}
+	c.partial = eventType == EventPartialUpdate
 	return c, nil
 }
 
@@ -130,7 +128,11 @@ func (c *Cursor) Next() bool {
 	}
 	if c.after {
 		c.After = &c.w.decoder.after
-		c.w.image(c.After)
+		if c.partial {
+			c.w.partial(c.After, c.Before)
+		} else {
+			c.w.image(c.After)
+		}
 	}
 	return c.w.err == nil
 }
@@ -153,12 +155,10 @@ func (w *walk) header(eventType byte) (before, after bool, err error) {
 	switch eventType {
 	case EventWriteRows, eventWriteV1:
 		after = true
-	case EventUpdateRows, eventUpdateV1:
+	case EventUpdateRows, eventUpdateV1, EventPartialUpdate:
 		before, after = true, true
 	case EventDeleteRows, eventDeleteV1:
 		before = true
-	case EventPartialUpdate:
-		return false, false, ErrPartialJSON
 	default:
 		return false, false, fmt.Errorf("event type %d has no rows", eventType)
 	}

@@ -40,5 +40,6 @@
 // # Failure
 //
 // An image that does not fit its definition is an error that shows both sides, never a guess. Partial images (binlog_row_image other
-// than FULL) are [ErrPartialImage], partial JSON updates (binlog_row_value_options=PARTIAL_JSON) are [ErrPartialJSON].
+// than FULL) are [ErrPartialImage]. Partial JSON updates (binlog_row_value_options=PARTIAL_JSON) are applied to the image before, so that
+// users see whole images only; a difference that does not fit its document is an error that names its path.
 package rowimage

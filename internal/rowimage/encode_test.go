@@ -47,6 +47,9 @@ func (w *nativeWriter) apply(what string, events []byte) {
 // copyEvents makes the events of one table those of another, a row event of ours for each of the source's.
 func copyEvents(t *testing.T, body []byte, m *rowimage.TableMap, d *rowimage.Decoder, e *rowimage.Encoder, dst []byte, typ byte) []byte {
 	h := rowimage.EventHeader{Type: typ, ServerID: 77}
+	if typ == rowimage.EventPartialUpdate { // the images are whole
+		h.Type = rowimage.EventUpdateRows
+	}
 	start := len(dst)
 	dst = e.BeginRows(dst, h, rowimage.StmtEnd|rowimage.NoForeignKeyChecks)
 	require.NoError(t, d.Walk(typ, body, func(before, after *rowimage.Image) error {
