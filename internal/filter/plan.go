@@ -12,8 +12,9 @@ import (
 
 // Plan is a rule for one table definition.
 type Plan struct {
-	Table  string // on the source
-	Target string // on the target
+	Table    string // on the source
+	Target   string // on the target
+	TargetDB string // empty: the stream's
 
 	vindex     vindex.Vindex // nil: every row
 	columns    []int

@@ -125,7 +125,7 @@ func (r *run) contest(ctx context.Context, conn *sqlconn.Conn, finals map[*apply
 			if err != nil {
 				return nil, fmt.Errorf("contested rows of %s: %w", p.Source.Name, err)
 			}
-			keep = append(keep, r.keep(p.Source.Name, batch, keys, ours)...)
+			keep = append(keep, r.keep(r.name(p.Source), batch, keys, ours)...)
 		}
 	}
 	return keep, nil
@@ -183,7 +183,7 @@ func (r *run) keep(table string, batch []string, finals map[string]apply.Final, 
 }
 
 // kept is apply.Config.Kept.
-func (r *run) kept(t *apply.Table, key string) bool { return r.contested.has(t.Source.Name, key) }
+func (r *run) kept(t *apply.Table, key string) bool { return r.contested.has(r.name(t.Source), key) }
 
 func hashOf(key string) []byte {
 	sum := md5.Sum([]byte(key)) //nolint:gosec // an index key, not a secret

@@ -11,6 +11,7 @@ import (
 
 	"braid/internal/apply"
 	"braid/internal/base/timeouts"
+	"braid/internal/filter"
 	"braid/internal/gtid"
 	"braid/internal/rowimage"
 	"braid/internal/sqlconn"
@@ -47,9 +48,22 @@ func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*
 	return byName, order, nil
 }
 
+// lister is a Source that can tell which tables the rules follow, as the source has them at a position or later.
+type lister interface {
+	Tables(ctx context.Context, rules filter.Rules, after gtid.Set) ([]string, error)
+}
+
+// tables are those to copy. Rules that name databases may rename any of them, so the source is asked.
+func (r *run) tables(ctx context.Context, position gtid.Set) ([]string, error) {
+	if l, ok := r.source.(lister); ok && r.row.Source.Rules.Qualified() {
+		return l.Tables(ctx, r.row.Source.Rules, position)
+	}
+	return sourceTables(ctx, r.conn, r.row)
+}
+
 // initialize records where the stream begins and what has to be copied, at once.
 func (r *run) initialize(ctx context.Context, position gtid.Set) error {
-	tables, err := sourceTables(ctx, r.conn, r.row)
+	tables, err := r.tables(ctx, position)
 	if err != nil {
 		return err
 	}
@@ -299,6 +313,14 @@ func blob(b []byte) string {
 // sourceTables are the tables that a stream's rules follow. What a pattern means is looked up on the target, which has the
 // same tables.
 func sourceTables(ctx context.Context, conn *sqlconn.Conn, r *row) ([]string, error) {
+	if r.Source.Rules.Qualified() { // those that were found when the copy began
+		_, copies, err := loadCopies(ctx, conn, r.ID)
+		names := make([]string, len(copies))
+		for i, c := range copies {
+			names[i] = c.name
+		}
+		return names, err
+	}
 	var names, present []string
 	add := func(name string) {
 		if !slices.Contains(names, name) {
@@ -321,7 +343,7 @@ func sourceTables(ctx context.Context, conn *sqlconn.Conn, r *row) ([]string, er
 			}
 		}
 		for _, name := range present {
-			if r.Source.Rules.Match(name) == rule {
+			if r.Source.Rules.Match("", name) == rule {
 				add(name)
 			}
 		}

@@ -143,7 +143,7 @@ func (d *differ) watch(tx *vstream.Transaction) {
 	for i := range tx.Changes {
 		c := &tx.Changes[i]
 		p := d.r.plans[c.TableID]
-		if p == nil || p.Source.Name != d.table {
+		if p == nil || d.r.name(p.Source) != d.table {
 			continue
 		}
 		for _, image := range []struct{ row, left rowimage.Row }{{c.Before, nil}, {c.After, c.After}} {

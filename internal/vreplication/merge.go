@@ -13,17 +13,18 @@ import (
 )
 
 // merges says that another stream of the workflow writes to the same target table.
-func (r *run) merges(def *vstream.Table) bool { return len(r.writers(def.Def.Name)) > 0 }
+func (r *run) merges(def *vstream.Table) bool { return len(r.writers(def.Def.DB, def.Def.Name)) > 0 }
 
 // writers are the other streams of the workflow that write to the target of a source table.
-func (r *run) writers(table string) []*row {
-	ours := r.row.Source.Rules.Match(table)
+func (r *run) writers(db, table string) []*row {
+	ours := r.row.Source.Rules.Match(db, table)
 	if ours == nil {
 		return nil
 	}
 	var others []*row
 	for _, o := range r.others {
-		if rule := o.Source.Rules.Match(table); rule != nil && target(rule, table) == target(ours, table) {
+		rule := o.Source.Rules.Match(db, table)
+		if rule != nil && target(rule, table) == target(ours, table) && targetDB(rule, db, o.DBName) == targetDB(ours, db, r.row.DBName) {
 			others = append(others, o)
 		}
 	}
@@ -35,6 +36,17 @@ func target(rule *filter.Rule, table string) string {
 		return rule.Target
 	}
 	return table
+}
+
+// targetDB is where a rule's tables are written.
+func targetDB(rule *filter.Rule, db, streams string) string {
+	switch {
+	case rule.TargetDB != "":
+		return rule.TargetDB
+	case rule.DB != "":
+		return db
+	}
+	return streams
 }
 
 // await waits until the streams that read the servers of tx.Depends have applied those transactions here. A dependency

@@ -1,6 +1,7 @@
 package vreplication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,21 +27,22 @@ func (r *run) table(ctx context.Context, def *vstream.Table) error {
 	if err := r.commit(ctx); err != nil {
 		return err
 	}
-	defs, err := schema.Load(ctx, r.conn, r.row.DBName, []string{def.Target})
+	db := cmp.Or(def.TargetDB, r.row.DBName)
+	defs, err := schema.Load(ctx, r.conn, db, []string{def.Target})
 	if errors.Is(err, schema.ErrNoTable) {
-		return permanent{errs.New(errs.TableDiffers, nil, "table %s is not on the target, in database %s", def.Target, r.row.DBName).
+		return permanent{errs.New(errs.TableDiffers, nil, "table %s is not on the target, in database %s", def.Target, db).
 			With("Create the table on the target, then start the workflow.")}
 	}
 	if err != nil {
 		return fmt.Errorf("definition of target table %s: %w", def.Target, err)
 	}
-	p := &tablePlan{copy: r.copies[def.Def.Name], merge: r.merges(def)}
+	p := &tablePlan{copy: r.copies[r.name(def.Def)], merge: r.merges(def)}
 	if err := r.ownership(p, def.Def); err != nil {
 		return err
 	}
 	var owner []string
 	if p.merge {
-		owner = r.row.Source.Rules.Match(def.Def.Name).VindexColumns
+		owner = r.row.Source.Rules.Match(def.Def.DB, def.Def.Name).VindexColumns
 	}
 	if p.Table, err = apply.NewTable(def.Def, defs[0], owner); err != nil {
 		return err
@@ -67,11 +69,11 @@ func (p *tablePlan) mode() apply.Mode {
 
 // ownership compiles which rows of a table are the source's, and which are this shard's.
 func (r *run) ownership(p *tablePlan, def *schema.Table) (err error) {
-	rule := *r.row.Source.Rules.Match(def.Name)
+	rule := *r.row.Source.Rules.Match(def.DB, def.Name)
 	if p.merge && (rule.Vindex == "" || len(rule.VindexColumns) == 0) {
 		return permanent{errs.New(errs.BadInput, nil, "table %s is merged from %s and others, and the stream's rule names no vindex: whose a row is cannot be told", def.Name, r.row.Source.name())}
 	}
-	rule.Table, rule.Target = def.Name, ""
+	rule.DB, rule.Table, rule.TargetDB, rule.Target = "", def.Name, "", ""
 	if p.home, err = (filter.Rules{Rules: []filter.Rule{rule}}).Plan(def); err != nil {
 		return permanent{err}
 	}
@@ -94,12 +96,15 @@ func (r *run) planOf(table *apply.Table) *tablePlan {
 	return nil
 }
 
+// name is how the stream calls a source table.
+func (r *run) name(def *schema.Table) string { return r.row.Source.Rules.Name(def.DB, def.Name) }
+
 // planNamed is the latest plan of a source table.
 func (r *run) planNamed(table string) *tablePlan {
 	var latest *tablePlan
 	var latestID uint32
 	for id, p := range r.plans {
-		if p.Source.Name == table && (latest == nil || id > latestID) {
+		if r.name(p.Source) == table && (latest == nil || id > latestID) {
 			latest, latestID = p, id
 		}
 	}

@@ -32,6 +32,7 @@ type run struct {
 	row    *row
 	others []*row // the workflow's other streams
 	conn   *sqlconn.Conn
+	source vstream.Source
 	stream vstream.Stream
 	ap     *apply.Applier
 
@@ -71,6 +72,7 @@ func (r *run) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open source %s: %w", r.row.Source.name(), err)
 	}
+	r.source = src
 	start := vstream.Start{Position: r.row.Pos.String(), FromNow: r.row.Pos.Empty(), Rules: r.row.Source.Rules, Workflow: r.row.Workflow}
 	if r.stream, err = src.Open(ctx, start); err != nil {
 		return fmt.Errorf("open stream of %s: %w", r.row.Source.name(), err)

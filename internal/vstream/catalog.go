@@ -22,6 +22,7 @@ const (
 // table is a followed table at one definition. A DDL makes a new one with the same id.
 type table struct {
 	id   uint32
+	name string // as the stream's rules call it
 	def  *schema.Table
 	plan *filter.Plan
 	key  []int // columns that identify a row; empty if nothing does
@@ -35,6 +36,11 @@ type compiled struct {
 	gtidColumn int // of _braid.dependency; else -1
 }
 
+// item describes the table on the stream.
+func (t *table) item() *Table {
+	return &Table{ID: t.id, Target: t.plan.Target, TargetDB: t.plan.TargetDB, Def: t.def}
+}
+
 // catalog has the definitions that a stream decodes with. It belongs to the goroutine that calls Recv.
 type catalog struct {
 	db    string
@@ -46,7 +52,7 @@ type catalog struct {
 
 	collations map[uint64]collation // read when needed
 
-	tables map[string]*table
+	tables map[string]*table // by name
 	ids    map[string]uint32
 	maps   map[*binlog.TableMap]*compiled
 }
@@ -67,48 +73,74 @@ func newCatalog(db string, rules filter.Rules, source definitions) *catalog {
 
 // follows says which row events are needed.
 func (c *catalog) follows(db, table string) bool {
-	return db == c.db && c.rules.Match(table) != nil || db == sidecar && table == dependencyTable
+	return c.rule(db, table) != nil || db == sidecar && table == dependencyTable
+}
+
+// rule is the one that follows a table.
+func (c *catalog) rule(db, table string) *filter.Rule {
+	if !c.within(db) {
+		return nil
+	}
+	return c.rules.Match(db, table)
+}
+
+// within says whether the tables of a database can be followed: system schemas never are.
+func (c *catalog) within(db string) bool {
+	if c.rules.Qualified() {
+		return !filter.System(db)
+	}
+	return db == c.db
+}
+
+// split finds the table of a name.
+func (c *catalog) split(name string) (db, table string) {
+	if c.rules.Qualified() {
+		return c.rules.Split(name)
+	}
+	return c.db, name
 }
 
 // table returns the definition in force, reading it when it is not known.
-func (c *catalog) table(ctx context.Context, name string) (*table, error) {
-	if t := c.tables[name]; t != nil {
+func (c *catalog) table(ctx context.Context, db, name string) (*table, error) {
+	if t := c.tables[c.rules.Name(db, name)]; t != nil {
 		return t, nil
 	}
-	def, err := c.load(ctx, c.received(), c.db, name)
+	def, err := c.load(ctx, c.received(), db, name)
 	if err != nil {
 		return nil, err
 	}
-	return c.define(name, def)
+	return c.define(def)
 }
 
 // define makes a definition the one in force.
-func (c *catalog) define(name string, def *schema.Table) (*table, error) {
+func (c *catalog) define(def *schema.Table) (*table, error) {
+	name := c.rules.Name(def.DB, def.Name)
 	plan, err := c.rules.Plan(def)
 	if err != nil {
 		return nil, err
 	}
 	if plan == nil {
-		return nil, errs.New(errs.TableUnknown, nil, "the stream's rules do not follow table %s.%s", c.db, name)
+		return nil, errs.New(errs.TableUnknown, nil, "the stream's rules do not follow table %s.%s", def.DB, def.Name)
 	}
 	id, known := c.ids[name]
 	if !known {
 		id = uint32(len(c.ids) + 1)
 		c.ids[name] = id
 	}
-	t := &table{id: id, def: def, plan: plan, key: def.KeyColumns()}
+	t := &table{id: id, name: name, def: def, plan: plan, key: def.KeyColumns()}
 	c.tables[name] = t
 	return t, nil
 }
 
 // keyed is table for those that can be copied: their rows have an identity.
 func (c *catalog) keyed(ctx context.Context, name string) (*table, error) {
-	if c.rules.Match(name) == nil {
-		return nil, errs.New(errs.TableUnknown, nil, "the stream's rules do not follow table %s.%s", c.db, name)
+	db, name := c.split(name)
+	if c.rule(db, name) == nil {
+		return nil, errs.New(errs.TableUnknown, nil, "the stream's rules do not follow table %s.%s", db, name)
 	}
-	t, err := c.table(ctx, name)
+	t, err := c.table(ctx, db, name)
 	if err == nil && len(t.key) == 0 {
-		err = errs.New(errs.NoPrimaryKey, nil, "table %s.%s has no primary key and no unique key without NULL", c.db, name)
+		err = errs.New(errs.NoPrimaryKey, nil, "table %s.%s has no primary key and no unique key without NULL", db, name)
 	}
 	return t, err
 }
@@ -142,7 +174,7 @@ func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*compiled, 
 		decoder, err := parsed.Decoder(def)
 		return &compiled{decoder: decoder, gtidColumn: def.Column("gtid")}, err
 	}
-	t, err := c.table(ctx, tm.Table)
+	t, err := c.table(ctx, tm.DB, tm.Table)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +195,7 @@ func (c *catalog) compileHistoric(ctx context.Context, m *rowimage.TableMap, now
 	if err != nil {
 		return nil, err
 	}
-	t, err := c.define(now.def.Name, def)
+	t, err := c.define(def)
 	if err != nil {
 		return nil, err
 	}
@@ -175,20 +207,14 @@ func (c *catalog) compileHistoric(ctx context.Context, m *rowimage.TableMap, now
 func (c *catalog) changed(objects []binlog.Object) []string {
 	var followed []string
 	for _, o := range objects {
-		if !strings.EqualFold(o.DB, c.db) {
-			continue
-		}
 		if o.Table != "" {
-			// With lower_case_table_names a statement may spell a name in any case, a table map never does.
-			for _, name := range slices.Compact([]string{o.Table, strings.ToLower(o.Table)}) {
-				if c.rules.Match(name) != nil {
-					followed = append(followed, name)
-				}
-			}
+			followed = append(followed, c.spelt(o)...)
 			continue
 		}
-		for name := range c.tables { // DROP DATABASE
-			followed = append(followed, name)
+		for name, t := range c.tables { // DROP DATABASE
+			if strings.EqualFold(o.DB, t.def.DB) {
+				followed = append(followed, name)
+			}
 		}
 	}
 	for _, name := range followed {
@@ -198,4 +224,20 @@ func (c *catalog) changed(objects []binlog.Object) []string {
 		clear(c.maps)
 	}
 	return followed
+}
+
+// spelt are the names of the followed tables that a statement may mean: with lower_case_table_names it may spell names in any case, a table
+// map never does.
+func (c *catalog) spelt(o binlog.Object) (names []string) {
+	if !c.rules.Qualified() && strings.EqualFold(o.DB, c.db) {
+		o.DB = c.db
+	}
+	for _, db := range slices.Compact([]string{o.DB, strings.ToLower(o.DB)}) {
+		for _, table := range slices.Compact([]string{o.Table, strings.ToLower(o.Table)}) {
+			if name := c.rules.Name(db, table); c.rule(db, table) != nil && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }

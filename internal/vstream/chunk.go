@@ -53,7 +53,6 @@ const (
 // chunkReader is the chunkSource of a MySQL server. It belongs to the stream's worker.
 type chunkReader struct {
 	db    sqlconn.Config
-	name  string // database
 	conn  *sqlconn.Conn
 	sizes map[string]*chunkSize
 }
@@ -137,7 +136,7 @@ func (r *chunkReader) readRows(ctx context.Context, cmd *command) (chunkRead, er
 	limit := r.limit(cmd, maxBytes)
 	t, read := cmd.table, chunkRead{table: cmd.table}
 	var size int64
-	err = conn.QueryStream(ctx, chunkSQL(r.name, t.def, t.key, cmd.req, limit), func(cells [][]byte) error {
+	err = conn.QueryStream(ctx, chunkSQL(t.def, t.key, cmd.req, limit), func(cells [][]byte) error {
 		row := canonicalRow(t.def, cells)
 		read.rows = append(read.rows, row)
 		size += int64(row.Size() + 8*len(row))
@@ -147,7 +146,7 @@ func (r *chunkReader) readRows(ctx context.Context, cmd *command) (chunkRead, er
 		return nil
 	})
 	if err != nil && !errors.Is(err, errFull) {
-		err = fmt.Errorf("read chunk of %s.%s after %s: %w", r.name, cmd.req.Table, describeKey(cmd.req.After), err)
+		err = fmt.Errorf("read chunk of %s.%s after %s: %w", t.def.DB, t.def.Name, describeKey(cmd.req.After), err)
 		if slices.Contains(staleErrors, sqlconn.ErrCode(err)) {
 			return chunkRead{table: t, err: err}, nil
 		}
@@ -181,7 +180,7 @@ func canonicalRow(def *schema.Table, cells [][]byte) rowimage.Row {
 }
 
 // chunkSQL reads the rows after a key in key order, or those with certain keys.
-func chunkSQL(db string, def *schema.Table, key []int, req WindowRequest, limit int) string {
+func chunkSQL(def *schema.Table, key []int, req WindowRequest, limit int) string {
 	b := []byte("SELECT ")
 	for i := range def.Columns {
 		if i > 0 {
@@ -189,7 +188,7 @@ func chunkSQL(db string, def *schema.Table, key []int, req WindowRequest, limit 
 		}
 		b = append(b, rowimage.SelectExpr(def.Columns[i])...)
 	}
-	b = append(b, " FROM "+sqlconn.QuoteIdent(db)+"."+sqlconn.QuoteIdent(def.Name)...)
+	b = append(b, " FROM "+sqlconn.QuoteIdent(def.DB)+"."+sqlconn.QuoteIdent(def.Name)...)
 	if len(def.PrimaryKey) > 0 {
 		b = append(b, " FORCE INDEX (PRIMARY)"...)
 	}

@@ -52,7 +52,7 @@ func (d *Decoder) item(r *wireReader) Item {
 }
 
 func (d *Decoder) table(r *wireReader) *Table {
-	t := &Table{ID: r.id(), Target: r.string(), Def: new(schema.Table)}
+	t := &Table{ID: r.id(), Target: r.string(), TargetDB: r.string(), Def: new(schema.Table)}
 	raw := r.bytes()
 	if r.err != nil {
 		return t

@@ -39,7 +39,7 @@ func Encode(dst []byte, items []Item) ([]byte, error) {
 				return nil, fmt.Errorf("encode definition of %s: %w", it.Def.Name, err)
 			}
 			dst = binary.AppendUvarint(append(dst, wireTable), uint64(it.ID))
-			dst = appendString(appendString(dst, it.Target), def)
+			dst = appendString(appendString(appendString(dst, it.Target), it.TargetDB), def)
 		case *Transaction:
 			dst = appendTransaction(dst, it)
 		case *DDL:

@@ -13,9 +13,10 @@ type Item interface{ isItem() }
 
 // Table describes a table before its first row, and again, under the same ID, when its definition has changed.
 type Table struct {
-	ID     uint32
-	Target string        // name on the target
-	Def    *schema.Table // as it is on the source
+	ID       uint32
+	Target   string        // name on the target
+	TargetDB string        // database on the target; empty: the one that the stream writes to
+	Def      *schema.Table // as it is on the source, whose database it names
 }
 
 // Transaction is a source transaction as far as the stream's rules follow it, or a fragment of a large one.

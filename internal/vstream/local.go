@@ -16,7 +16,7 @@ import (
 // LocalConfig says which mysqld a Local reads.
 type LocalConfig struct {
 	DB     sqlconn.Config // an account with REPLICATION SLAVE, REPLICATION CLIENT and SELECT
-	DBName string         // the database whose tables streams follow
+	DBName string         // the database whose tables streams follow; those whose rules name databases need none
 }
 
 // Local is the Source of a mysqld that this process reaches directly. All its streams share one dump connection, that of its hub.
@@ -49,7 +49,7 @@ func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
 		return nil, err
 	}
 	l.log.Info("stream started", "workflow", start.Workflow, "database", l.cfg.DBName, "position", position.String())
-	chunks := &chunkReader{db: l.cfg.DB, name: l.cfg.DBName, sizes: map[string]*chunkSize{}}
+	chunks := &chunkReader{db: l.cfg.DB, sizes: map[string]*chunkSize{}}
 	return newStream(ctx, reader, catalog, chunks, position), nil
 }
 

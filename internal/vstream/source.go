@@ -36,7 +36,7 @@ type Stream interface {
 // WindowRequest asks for the copy of one chunk of a table (DESIGN 5.2).
 type WindowRequest struct {
 	ID    uint64
-	Table string       // name on the source
+	Table string       // name on the source, as Rules.Name has it
 	After rowimage.Row // key of the row before the chunk; nil: from the beginning
 	// Keys asks for exactly these keys instead of a range.
 	Keys []rowimage.Row

@@ -349,7 +349,7 @@ func (s *stream) chunk(c *closed) error {
 	}
 	if !t.sent {
 		t.sent = true
-		s.emit(&Table{ID: t.id, Target: t.plan.Target, Def: t.def})
+		s.emit(t.item())
 	}
 	s.emit(item)
 	return nil

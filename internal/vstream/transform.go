@@ -107,7 +107,7 @@ func (f *transform) row(t *table, before, after *rowimage.Image, in, out bool) (
 	}
 	if !t.sent {
 		t.sent = true
-		f.emit(&Table{ID: t.id, Target: t.plan.Target, Def: t.def})
+		f.emit(t.item())
 	}
 	f.tx.Changes = append(f.tx.Changes, c)
 	return nil
@@ -115,12 +115,12 @@ func (f *transform) row(t *table, before, after *rowimage.Image, in, out bool) (
 
 // touch remembers the keys of both images for the open window.
 func (f *transform) touch(t *table, images ...*rowimage.Image) error {
-	if len(t.key) == 0 || !f.windows.open(t.def.Name) {
+	if len(t.key) == 0 || !f.windows.open(t.name) {
 		return nil
 	}
 	key := make(rowimage.Row, len(t.key))
 	for _, im := range images {
-		if im == nil || !f.windows.open(t.def.Name) { // the first key can fill the memory
+		if im == nil || !f.windows.open(t.name) { // the first key can fill the memory
 			continue
 		}
 		if err := im.Cells(key, t.key); err != nil {
