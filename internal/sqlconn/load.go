@@ -10,7 +10,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 )
 
-// WarningsError is what LoadLocal returns when the server took the data with warnings. Its statement took effect.
+// WarningsError is what a statement returns that took effect with warnings, where they are errors.
 type WarningsError struct {
 	Count int   // as the server counted them; it stops at 65,535
 	First error // *mysql.MyError, so that ErrCode tells its number
@@ -18,9 +18,9 @@ type WarningsError struct {
 
 func (e *WarningsError) Error() string {
 	if e.Count == 1 {
-		return fmt.Sprintf("LOAD DATA: warning: %v", e.First)
+		return fmt.Sprintf("warning: %v", e.First)
 	}
-	return fmt.Sprintf("LOAD DATA: %d warnings, the first: %v", e.Count, e.First)
+	return fmt.Sprintf("%d warnings, the first: %v", e.Count, e.First)
 }
 
 func (e *WarningsError) Unwrap() error { return e.First }
@@ -56,20 +56,20 @@ func (c *Conn) LoadLocal(ctx context.Context, sql string, expected int, write fu
 	case res == nil || int(res.Warnings) == expected:
 		return res, nil
 	}
-	return res, c.warnings(ctx, int(res.Warnings))
+	return res, c.Warnings(ctx, int(res.Warnings))
 }
 
-// warnings reads the first warning of the last statement.
-func (c *Conn) warnings(ctx context.Context, count int) error {
+// Warnings makes an error of the warnings of the last statement, of which there are count: a *WarningsError, if they can be read.
+func (c *Conn) Warnings(ctx context.Context, count int) error {
 	res, err := c.Query(ctx, "SHOW WARNINGS LIMIT 1")
 	if err != nil {
-		return fmt.Errorf("LOAD DATA: %d warnings that cannot be read: %w", count, err)
+		return fmt.Errorf("%d warnings that cannot be read: %w", count, err)
 	}
 	first := &mysql.MyError{State: "01000", Message: "the server does not keep warnings"}
 	if len(res.Rows) > 0 && len(res.Rows[0]) >= 3 {
 		code, err := strconv.ParseUint(string(res.Rows[0][1]), 10, 16)
 		if err != nil {
-			return fmt.Errorf("LOAD DATA: %d warnings: %w", count, errMalformed)
+			return fmt.Errorf("%d warnings: %w", count, errMalformed)
 		}
 		first.Code, first.Message = uint16(code), string(res.Rows[0][2])
 	}
