@@ -52,6 +52,7 @@ type Conn struct {
 	r       *bufio.Reader
 	seq     uint8
 	out     []byte                // the last statement's packet, kept for the next
+	answer  []byte                // of ExecBatch, likewise
 	local   func(io.Writer) error // produces the data that the server asks for; nil but in LoadLocal
 	status  uint16
 	broken  atomic.Bool
