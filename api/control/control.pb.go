@@ -1788,6 +1788,7 @@ type Switch struct {
 	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
 	FencedMs      float64                `protobuf:"fixed64,5,opt,name=fenced_ms,json=fencedMs,proto3" json:"fenced_ms,omitempty"` // from the fence to the new routing
 	Epoch         uint64                 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Killed        int32                  `protobuf:"varint,7,opt,name=killed,proto3" json:"killed,omitempty"` // transactions that did not end while writes were held, and were rolled back
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1860,6 +1861,13 @@ func (x *Switch) GetFencedMs() float64 {
 func (x *Switch) GetEpoch() uint64 {
 	if x != nil {
 		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Switch) GetKilled() int32 {
+	if x != nil {
+		return x.Killed
 	}
 	return 0
 }
@@ -2318,14 +2326,15 @@ const file_api_control_control_proto_rawDesc = "" +
 	"\x05Event\x12\x13\n" +
 	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\xaa\x01\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xc2\x01\n" +
 	"\x06Switch\x12\x1c\n" +
 	"\tdirection\x18\x01 \x01(\tR\tdirection\x12!\n" +
 	"\ftablet_types\x18\x02 \x03(\tR\vtabletTypes\x12\x16\n" +
 	"\x06result\x18\x03 \x01(\tR\x06result\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x12\x1b\n" +
 	"\tfenced_ms\x18\x05 \x01(\x01R\bfencedMs\x12\x14\n" +
-	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\"\x87\x01\n" +
+	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06killed\x18\a \x01(\x05R\x06killed\"\x87\x01\n" +
 	"\x10StartDiffRequest\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x16\n" +
 	"\x06tables\x18\x02 \x03(\tR\x06tables\x12&\n" +

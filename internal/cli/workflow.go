@@ -166,7 +166,11 @@ func printWorkflow(out io.Writer, w *controlpb.Workflow) error {
 		fmt.Fprintf(out, "message    %s\n", w.Message)
 	}
 	if s := w.LastSwitch; s != nil {
-		fmt.Fprintf(out, "last switch %s %s: %s, writes held %.0f ms %s\n", s.Direction, strings.Join(s.TabletTypes, ","), s.Result, s.FencedMs, s.Error)
+		killed := ""
+		if s.Killed > 0 {
+			killed = fmt.Sprintf(", %d open transactions rolled back", s.Killed)
+		}
+		fmt.Fprintf(out, "last switch %s %s: %s, writes held %.0f ms%s %s\n", s.Direction, strings.Join(s.TabletTypes, ","), s.Result, s.FencedMs, killed, s.Error)
 	}
 	fmt.Fprintln(out)
 	t := newTable(out, "STREAM", "FROM", "TO", "STATE", "ROWS", "TRANSACTIONS", "LAG", "MESSAGE")

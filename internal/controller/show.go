@@ -36,7 +36,7 @@ func stored(s *workflow.State) *controlpb.Workflow {
 		w.History = append(w.History, &controlpb.Event{AtUs: e.AtUS, Step: e.Stage, Text: e.Text})
 	}
 	if l := s.Last; l != nil {
-		w.LastSwitch = &controlpb.Switch{Direction: direction(l.Verb), Result: l.Result, Error: l.Error, FencedMs: l.FencedMS, Epoch: l.Epoch}
+		w.LastSwitch = &controlpb.Switch{Direction: direction(l.Verb), Result: l.Result, Error: l.Error, FencedMs: l.FencedMS, Killed: int32(l.Killed), Epoch: l.Epoch}
 		for _, t := range l.Types {
 			w.LastSwitch.TabletTypes = append(w.LastSwitch.TabletTypes, string(t))
 		}

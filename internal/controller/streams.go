@@ -152,11 +152,11 @@ func (x *executor) vschema(ctx context.Context, keyspace string) (*vschema.Keysp
 	return vs, nil
 }
 
-func (x *executor) awaitFence(ctx context.Context, e workflow.AwaitFence) (string, error) {
+func (x *executor) awaitFence(ctx context.Context, e workflow.AwaitFence) (workflow.Drained, error) {
 	resp, err := call(ctx, x.tablets, e.At, func(ctx context.Context, c tabletpb.TabletClient) (*tabletpb.AwaitFenceResponse, error) {
 		return c.AwaitFence(ctx, &tabletpb.AwaitFenceRequest{Epoch: e.Epoch, DrainTimeoutMs: timeouts.FenceDrain.Milliseconds()})
 	})
-	return resp.GetPosition(), err
+	return workflow.Drained{Position: resp.GetPosition(), Killed: int(resp.GetKilled())}, err
 }
 
 func (x *executor) waitForPosition(ctx context.Context, e workflow.WaitForPosition) (string, error) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
 	"braid/internal/topo"
 )
 
@@ -152,12 +153,16 @@ var errNoPosition = errors.New("the tablet gave no position")
 func (s *State) fenceDone(now time.Time, results []Result) {
 	positions := map[string]string{}
 	for _, r := range results {
-		position := r.Value.(string)
-		if position == "" {
+		at, drained := r.Effect.(AwaitFence).At, r.Value.(Drained)
+		if drained.Position == "" {
 			s.undo(now, errNoPosition, nil)
 			return
 		}
-		positions[r.Effect.(AwaitFence).At.String()] = position
+		positions[at.String()] = drained.Position
+		if drained.Killed > 0 {
+			s.Cut.Killed += drained.Killed
+			s.log(now, string(StageFence), "%d transactions on %s did not end within %s and were rolled back", drained.Killed, at, timeouts.FenceDrain)
+		}
 	}
 	s.Cut.FromPositions = positions
 	s.to(StageCatchUp)
@@ -232,7 +237,7 @@ func (s *State) journalEffects() []Effect {
 func (s *State) journalDone(now time.Time, _ []Result) {
 	v := s.Verb
 	s.servedBy(v.Towards(), v.Types)
-	s.Last = &Switch{Verb: v.Kind, Types: v.Types, Result: Done, FencedMS: s.held(now), Epoch: s.Cut.Epoch}
+	s.Last = &Switch{Verb: v.Kind, Types: v.Types, Result: Done, FencedMS: s.held(now), Killed: s.Cut.Killed, Epoch: s.Cut.Epoch}
 	s.Message = ""
 	s.log(now, string(StageRoute), "%s are served by the %s", joinTypes(v.Types), v.Towards())
 	s.to(StageRoute)
@@ -340,7 +345,7 @@ func (s *State) undoEffects() []Effect {
 }
 
 func (s *State) undoDone(now time.Time, _ []Result) {
-	s.Last = &Switch{Verb: s.Verb.Kind, Types: s.Verb.Types, Result: Undone, Error: s.Cut.Error, Epoch: s.Cut.Epoch}
+	s.Last = &Switch{Verb: s.Verb.Kind, Types: s.Verb.Types, Result: Undone, Error: s.Cut.Error, Killed: s.Cut.Killed, Epoch: s.Cut.Epoch}
 	s.Message = "the last switch was undone: " + s.Cut.Error
 	s.log(now, string(StageUndo), "everything is as it was before the switch")
 	s.rest(s.following())

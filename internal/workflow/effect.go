@@ -77,7 +77,7 @@ type (
 	}
 
 	// AwaitFence returns when the tablet obeys the routing of Epoch and no write that it refuses is in progress: value
-	// string, the position.
+	// Drained.
 	AwaitFence struct {
 		At    Shard
 		Epoch uint64
@@ -111,6 +111,12 @@ type (
 		Epoch uint64
 	}
 )
+
+// Drained is a shard on which writes are held.
+type Drained struct {
+	Position string
+	Killed   int // transactions that did not end by themselves and were rolled back
+}
 
 // Journal is the point of no return, as the side that was fenced remembers it.
 type Journal struct {

@@ -128,7 +128,9 @@ func answer(s State, e Effect, est Estimate) any {
 		return seen
 	case FindSequences:
 		return est.Sequences
-	case AwaitFence, WaitForPosition:
+	case AwaitFence:
+		return Drained{Position: "position"}
+	case WaitForPosition:
 		return "position"
 	case MaxColumn:
 		return int64(0)

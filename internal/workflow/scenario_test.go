@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ var rewrite = flag.Bool("rewrite", false, "write the output of the scenarios int
 //	run all                               until nothing is under way
 //	fail <effect> [permanent] <text>      the effects succeed but this one
 //	lag <duration> | streams <state>      what the streams will say from now on
+//	killed <n>                            how many transactions each fence will have to end
 //	journal found|none|unknown            what the sources will say of their journals
 //	crash                                 the state as it was last written is resumed in a new term
 //	observe                               how the streams are
@@ -67,6 +69,7 @@ type scenario struct {
 	term          int64
 	lag, streams  string
 	journal       string
+	killed        int
 	out           strings.Builder
 	clock         time.Time
 }
@@ -116,6 +119,10 @@ func (sc *scenario) command(t *testing.T, name string, args []string) {
 		sc.lag = args[0]
 	case "streams":
 		sc.streams = args[0]
+	case "killed":
+		n, err := strconv.Atoi(args[0])
+		require.NoError(t, err)
+		sc.killed = n
 	case "journal":
 		sc.journal = args[0]
 	case "crash":
@@ -263,6 +270,8 @@ func (sc *scenario) value(e Effect) any {
 				seen[i].LagMS = -1
 			}
 		}
+	case AwaitFence:
+		return Drained{Position: "position", Killed: sc.killed}
 	case ReadJournal:
 		if sc.journal == "found" {
 			return &Journal{Workflow: e.Name, Epoch: e.Epoch}
@@ -293,6 +302,9 @@ func (sc *scenario) show() {
 	sc.say("%s; RDONLY %s, REPLICA %s, PRIMARY %s", where(*s), s.Served[topo.Rdonly], s.Served[topo.Replica], s.Served[topo.Primary])
 	if s.Last != nil {
 		sc.say("last switch: %s %s %s %s", s.Last.Verb, joinTypes(s.Last.Types), s.Last.Result, s.Last.Error)
+		if s.Last.Killed > 0 {
+			sc.say("rolled back: %d transactions; %s", s.Last.Killed, s.History[len(s.History)-4].Text)
+		}
 	}
 	if s.Message != "" {
 		sc.say("message: %s", s.Message)

@@ -133,7 +133,9 @@ type Switch struct {
 	Result   string            `json:"result"` // done, undone
 	Error    string            `json:"error,omitempty"`
 	FencedMS float64           `json:"fenced_ms,omitempty"`
-	Epoch    uint64            `json:"epoch,omitempty"`
+	// Killed is how many transactions the fence had to end.
+	Killed int    `json:"killed,omitempty"`
+	Epoch  uint64 `json:"epoch,omitempty"`
 }
 
 // Results of a switch.
@@ -153,7 +155,8 @@ type Cut struct {
 	// applied all of that. By "keyspace/shard".
 	FromPositions map[string]string `json:"from_positions,omitempty"`
 	ToPositions   map[string]string `json:"to_positions,omitempty"`
-	Error         string            `json:"error,omitempty"` // why it is undone
+	Killed        int               `json:"killed,omitempty"` // transactions that the fence had to end
+	Error         string            `json:"error,omitempty"`  // why it is undone
 }
 
 // StreamRef is one stream where it writes.
