@@ -32,7 +32,7 @@ func (s *State) observed(now time.Time, o Observed) []Effect {
 	if phase != s.Phase {
 		s.log(now, "streams", "%s → %s%s", s.Phase, phase, colon(message))
 	}
-	s.Phase, s.Message = phase, message
+	s.Phase, s.Message, s.Trouble = phase, message, sum.problem != ""
 	return eachShard(sum.stopped, func(at Shard) Effect { return StartStreams{at, s.StreamName(s.Follower())} })
 }
 

@@ -104,6 +104,8 @@ type State struct {
 	// SchemaDone: the target tables are this workflow's. Created: its streams exist.
 	SchemaDone bool `json:"schema_done,omitempty"`
 	Created    bool `json:"created,omitempty"`
+	// Trouble: a stream was seen in error. After a switch that does not show in the phase: it is the way back that is broken.
+	Trouble bool `json:"trouble,omitempty"`
 
 	Verb    *Verb   `json:"verb,omitempty"` // under way
 	Cut     *Cut    `json:"cut,omitempty"`  // the cutover under way

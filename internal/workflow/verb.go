@@ -91,7 +91,7 @@ func (s *State) complete(v *Verb) bool {
 		}
 		return len(v.Types) > 0
 	case Start:
-		return s.Stopped || s.Phase == Failed
+		return s.Stopped || s.Phase == Failed || s.Trouble
 	case Stop:
 		return !s.Stopped
 	case Create:
