@@ -96,7 +96,7 @@ func (a *Applier) Unsaved() bool { return !a.saved.Equal(a.pending.Position) }
 // Transactions is how many source transactions wait to be committed.
 func (a *Applier) Transactions() int64 { return a.pending.Transactions }
 
-// Add takes a source transaction, or a part of one. It commits by itself when the group is full; the owner calls Commit
+// Add takes a source transaction, or a part of one. It commits by itself when the group is full; the owner calls Drain
 // when nothing more is there to add.
 func (a *Applier) Add(ctx context.Context, tx *vstream.Transaction) error {
 	if len(tx.Changes) == 0 && tx.Last && !a.partial {
@@ -104,7 +104,7 @@ func (a *Applier) Add(ctx context.Context, tx *vstream.Transaction) error {
 	}
 	large := !tx.Last || len(tx.Changes) > largeTransaction
 	if large && len(a.group) > 0 && !a.partial {
-		if err := a.Commit(ctx); err != nil {
+		if err := a.Drain(ctx); err != nil {
 			return err
 		}
 	}
@@ -124,7 +124,7 @@ func (a *Applier) Add(ctx context.Context, tx *vstream.Transaction) error {
 		return err
 	}
 	if len(a.group) >= groupTransactions || a.session.Bytes() >= groupBytes {
-		return a.Commit(ctx)
+		return a.Drain(ctx)
 	}
 	return nil
 }
@@ -167,8 +167,9 @@ func (a *Applier) again(ctx context.Context, txs []*vstream.Transaction) error {
 	return nil
 }
 
-// Commit commits the group and the position. In the middle of a large transaction it does nothing.
-func (a *Applier) Commit(ctx context.Context) error {
+// Drain returns when everything that was added is committed, and its position saved. In the middle of a large transaction it does
+// nothing.
+func (a *Applier) Drain(ctx context.Context) error {
 	if a.partial || !a.Unsaved() && !a.Pending() {
 		return nil
 	}
@@ -262,17 +263,45 @@ func (a *Applier) one(ctx context.Context, parts []*vstream.Transaction, at Prog
 	return a.session.CheckForeignKeys(ctx, true)
 }
 
-// Copy commits copied rows of a table with the statement that records the copy's progress (W2). What was added before must
-// be committed.
-func (a *Applier) Copy(ctx context.Context, t *Table, copied []rowimage.Row, save string) error {
-	if a.Pending() {
+// Chunk is copied rows of a table, with the statements that record the copy's progress. They are one commit (W2).
+type Chunk struct {
+	TableID uint32 // 0: of no table; then there are no rows
+	Rows    []rowimage.Row
+	// Write writes the rows into the transaction that is open on conn, in a way of its own; it may be called again after a
+	// rollback. nil: as the table's changes are written.
+	Write func(ctx context.Context, conn *sqlconn.Conn) error
+	Save  []string
+	// Done is called once, by the goroutine that uses the applier, inside of one of its calls (Poll, if nothing else): with nil when
+	// the chunk is committed, else with what ends the applier.
+	Done func(error)
+}
+
+// Chunk takes a chunk at its place between transactions: it follows those before it that change its rows, and those behind it that do
+// follow it. Chunks of a table run beside each other. What is not committed when Chunk returns is so when Done is called.
+func (a *Applier) Chunk(ctx context.Context, c Chunk) error {
+	err := a.chunk(ctx, &c)
+	if c.Done != nil {
+		c.Done(err)
+	}
+	return err
+}
+
+func (a *Applier) chunk(ctx context.Context, c *Chunk) error {
+	if a.Open() {
 		return errors.New("copied rows arrived inside of a transaction")
 	}
+	if err := a.Drain(ctx); err != nil {
+		return err
+	}
+	t := a.Table(c.TableID)
+	if t == nil && len(c.Rows) > 0 {
+		return fmt.Errorf("chunk of table %d, which the stream has not described", c.TableID)
+	}
 	send := func() error {
-		if err := a.session.AddRows(ctx, t, copied); err != nil {
+		if err := a.write(ctx, t, c); err != nil {
 			return err
 		}
-		return a.session.Commit(ctx, save)
+		return a.session.Commit(ctx, append(slices.Clone(c.Save), a.cfg.Save(a.pending))...)
 	}
 	if err := send(); err != nil {
 		if err = a.repeat(ctx, err, send); err != nil {
@@ -283,6 +312,50 @@ func (a *Applier) Copy(ctx context.Context, t *Table, copied []rowimage.Row, sav
 	a.clear()
 	return nil
 }
+
+func (a *Applier) write(ctx context.Context, t *Table, c *Chunk) error {
+	switch {
+	case len(c.Rows) == 0 && c.Write == nil:
+		return nil
+	case c.Write == nil:
+		return a.session.AddRows(ctx, t, c.Rows)
+	}
+	if err := a.session.Flush(ctx); err != nil { // begins
+		return err
+	}
+	return c.Write(ctx, a.session.Conn())
+}
+
+// Barrier runs fn alone, in a session of the applier, when everything before is committed.
+func (a *Applier) Barrier(ctx context.Context, fn func(ctx context.Context, conn *sqlconn.Conn) error) error {
+	if a.Open() {
+		return errors.New("barrier inside of a transaction")
+	}
+	if err := a.Drain(ctx); err != nil {
+		return err
+	}
+	return fn(ctx, a.session.Conn())
+}
+
+// CheckForeignKeys says whether foreign keys are checked, and cascade, from here on. They are not at first.
+func (a *Applier) CheckForeignKeys(ctx context.Context, on bool) error {
+	return a.Barrier(ctx, func(ctx context.Context, _ *sqlconn.Conn) error { return a.session.CheckForeignKeys(ctx, on) })
+}
+
+// Events is signalled when Poll has something to do.
+func (a *Applier) Events() <-chan struct{} { return nil }
+
+// Poll calls what is due (Chunk.Done), and returns the error that has ended the applier.
+func (a *Applier) Poll(context.Context) error { return nil }
+
+// SetOrder changes the commit order, on a complete prefix.
+func (a *Applier) SetOrder(ctx context.Context, _ Order) error { return a.Drain(ctx) }
+
+// SetWorkers changes how many sessions there may be, on a complete prefix.
+func (a *Applier) SetWorkers(ctx context.Context, _ int) error { return a.Drain(ctx) }
+
+// Close ends the sessions. What was not committed is rolled back.
+func (a *Applier) Close() {}
 
 // repeat rolls back after err and, if that may help, runs send until it succeeds or fails for good. What was sent of a large transaction
 // and is not here any more cannot be sent again.

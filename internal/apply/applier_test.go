@@ -118,7 +118,7 @@ func TestGroupIsOneCommit(t *testing.T) {
 		b.add(b.tx(ins(fmt.Sprintf("%d a 1 2", i))), b.tx(upd(fmt.Sprintf("%d a 1 2", i), fmt.Sprintf("%d b 2 3", i))))
 	}
 	require.Equal(t, "0", b.one("SELECT COUNT(*) FROM t"))
-	require.NoError(t, b.ap.Commit(t.Context()))
+	require.NoError(t, b.ap.Drain(t.Context()))
 	require.Equal(t, "50", b.one("SELECT COUNT(*) FROM t WHERE v='b' AND k=2"))
 	require.Equal(t, server+":1-100", b.position().String())
 	require.Equal(t, "100", b.one("SELECT n FROM pos"))
@@ -132,7 +132,7 @@ func TestFailureStandsAlone(t *testing.T) {
 	b := newBed(t, Strict)
 	b.exec("INSERT INTO t (id,v,k) VALUES (7,'theirs',0)")
 	b.add(b.tx(ins("5 a 1 2"), ins("6 a 1 2")), b.tx(upd("5 a 1 2", "5 b 1 2")), b.tx(ins("8 a 1 2"), ins("7 a 1 2")), b.tx(ins("9 a 1 2")))
-	err := b.ap.Commit(t.Context())
+	err := b.ap.Drain(t.Context())
 	require.ErrorContains(t, err, "transaction "+server+":3: insert of t (id=7): ")
 	require.True(t, Permanent(err))
 	require.Equal(t, "5,6,7", b.one("SELECT GROUP_CONCAT(id ORDER BY id) FROM t"))
@@ -143,7 +143,7 @@ func TestFailureStandsAlone(t *testing.T) {
 	b.open()
 	b.next = 2
 	b.add(b.tx(ins("8 a 1 2"), ins("7 a 1 2")), b.tx(del("55 a 1 2")))
-	err = b.ap.Commit(t.Context())
+	err = b.ap.Drain(t.Context())
 	require.ErrorIs(t, err, ErrMissing)
 	require.ErrorContains(t, err, "transaction "+server+":4: delete of t (id=55): the row is not on the target")
 	require.Equal(t, server+":1-3", b.position().String())
@@ -155,7 +155,7 @@ func TestBulkUpdates(t *testing.T) {
 	for i := range 20 {
 		b.add(b.tx(ins(fmt.Sprintf("%d a 1 2", i))))
 	}
-	require.NoError(t, b.ap.Commit(t.Context()))
+	require.NoError(t, b.ap.Drain(t.Context()))
 	update := func() {
 		for i := range 20 {
 			b.add(b.tx(upd(fmt.Sprintf("%d a 1 2", i), fmt.Sprintf("%d b 2 3", i))))
@@ -163,11 +163,11 @@ func TestBulkUpdates(t *testing.T) {
 	}
 	b.exec("UPDATE t SET v='b', k=2 WHERE id=7")
 	update()
-	require.NoError(t, b.ap.Commit(t.Context()))
+	require.NoError(t, b.ap.Drain(t.Context()))
 	require.Equal(t, "20", b.one("SELECT COUNT(*) FROM t WHERE v='b' AND k=2"))
 	b.exec("UPDATE t SET v='a', k=1", "DELETE FROM t WHERE id=13")
 	update()
-	err := b.ap.Commit(t.Context())
+	err := b.ap.Drain(t.Context())
 	require.ErrorIs(t, err, ErrMissing)
 	require.ErrorContains(t, err, "transaction "+server+":54: update of t (id=13): ")
 	require.Equal(t, "13", b.one("SELECT COUNT(*) FROM t WHERE v='b'"))
@@ -189,11 +189,11 @@ func TestLargeTransaction(t *testing.T) {
 		return tx
 	}
 	b.add(fragment(0, rows/2, false))
-	require.NoError(t, b.ap.Commit(ctx), "does nothing in the middle")
+	require.NoError(t, b.ap.Drain(ctx), "does nothing in the middle")
 	require.Equal(t, "1", b.one("SELECT COUNT(*) FROM t"))
 	require.True(t, b.ap.Open())
 	b.add(fragment(rows/2, rows, false), fragment(0, 0, true))
-	require.NoError(t, b.ap.Commit(ctx))
+	require.NoError(t, b.ap.Drain(ctx))
 	require.Equal(t, strconv.Itoa(rows+1), b.one("SELECT COUNT(*) FROM t"))
 	require.Equal(t, server+":1-2", b.position().String())
 	require.Equal(t, "2", b.one("SELECT n FROM pos"))
@@ -204,7 +204,7 @@ func TestLargeTransaction(t *testing.T) {
 	tx.Changes = append(tx.Changes, vstream.Change{TableID: 1, Op: vstream.Insert, After: row("1 again 1 2")})
 	err := b.ap.Add(ctx, tx)
 	if err == nil {
-		err = b.ap.Commit(ctx)
+		err = b.ap.Drain(ctx)
 	}
 	require.ErrorContains(t, err, "transaction "+server+":3: insert of t (id=")
 	require.Equal(t, strconv.Itoa(rows+1), b.one("SELECT COUNT(*) FROM t"))
@@ -221,7 +221,7 @@ func TestLocksAreWaitedFor(t *testing.T) {
 	b.exec("BEGIN", "UPDATE t SET k=k WHERE id=2")
 	b.add(b.tx(upd("1 a 0 1", "1 b 0 1"), upd("2 a 0 1", "2 b 0 1")))
 	var group errgroup.Group
-	group.Go(func() error { return b.ap.Commit(ctx) })
+	group.Go(func() error { return b.ap.Drain(ctx) })
 	require.EqualValues(t, 1205, sqlconn.ErrCode(<-repeated))
 	b.exec("ROLLBACK")
 	require.NoError(t, group.Wait())
@@ -232,7 +232,7 @@ func TestLocksAreWaitedFor(t *testing.T) {
 		b.exec(fmt.Sprintf("INSERT INTO t (id,v,k) VALUES (%d,'x',0)", id))
 	}
 	b.add(b.tx(upd("1 b 0 1", "1 c 0 1"), upd("2 b 0 1", "2 c 0 1")))
-	group.Go(func() error { return b.ap.Commit(ctx) })
+	group.Go(func() error { return b.ap.Drain(ctx) })
 	require.Eventually(t, func() bool {
 		return b.one("SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state='LOCK WAIT'") == "1"
 	}, 10*time.Second, 200*time.Millisecond) // InnoDB refreshes that table only when nobody has read it for a while
@@ -248,8 +248,8 @@ func TestUpsertsConverge(t *testing.T) {
 	b := newBed(t, Upsert)
 	ctx := t.Context()
 	b.add(b.tx(upd("1 a 0 1", "1 b 0 1"), del("2 a 0 1"), ins("3 a 0 1"), upd("3 a 0 1", "4 a 0 1")))
-	require.NoError(t, b.ap.Commit(ctx))
-	require.NoError(t, b.ap.Copy(ctx, b.table, []rowimage.Row{row("1 b 0 1"), row("5 a 0 1")}, "UPDATE pos SET n=n+100"))
+	require.NoError(t, b.ap.Drain(ctx))
+	require.NoError(t, b.ap.Chunk(ctx, Chunk{TableID: 1, Rows: []rowimage.Row{row("1 b 0 1"), row("5 a 0 1")}, Save: []string{"UPDATE pos SET n=n+100"}}))
 	require.Equal(t, "1b,4a,5a", b.one("SELECT GROUP_CONCAT(id,v ORDER BY id) FROM t"))
 	require.Equal(t, "101", b.one("SELECT n FROM pos"))
 }
@@ -261,7 +261,7 @@ func TestForeignKeys(t *testing.T) {
 	b.exec("ALTER TABLE t ADD KEY k (k)", "CREATE TABLE parent (id int PRIMARY KEY)", "ALTER TABLE t ADD FOREIGN KEY (k) REFERENCES parent (id)")
 	require.NoError(t, CheckForeignKeys(ctx, b.ap.session.Conn(), true))
 	b.add(b.tx(ins("1 a 77 1")), b.tx(ins("2 a 78 1")))
-	require.NoError(t, b.ap.Commit(ctx))
+	require.NoError(t, b.ap.Drain(ctx))
 	require.Equal(t, "2", b.one("SELECT COUNT(*) FROM t"))
 	require.Equal(t, server+":1-2", b.position().String())
 }
@@ -273,7 +273,7 @@ func TestPositionOnly(t *testing.T) {
 	require.False(t, b.ap.Pending())
 	require.True(t, b.ap.Unsaved())
 	b.ap.Skip(gtid.MustParse(server + ":3-9"))
-	require.NoError(t, b.ap.Commit(t.Context()))
+	require.NoError(t, b.ap.Drain(t.Context()))
 	require.Equal(t, server+":1-9", b.position().String())
 	require.Equal(t, "0", b.one("SELECT n FROM pos"))
 }
@@ -290,7 +290,7 @@ func BenchmarkApply(b *testing.B) {
 				bed.table.Mode = Upsert
 				for len(rows) > 0 {
 					n := min(len(rows), 10000)
-					require.NoError(b, bed.ap.Copy(b.Context(), bed.table, rows[:n], "DO 1"))
+					require.NoError(b, bed.ap.Chunk(b.Context(), Chunk{TableID: 1, Rows: rows[:n]}))
 					rows = rows[n:]
 				}
 				bed.table.Mode = Strict
@@ -309,7 +309,7 @@ func BenchmarkApply(b *testing.B) {
 			}
 			b.ResetTimer()
 			bed.add(txs...)
-			require.NoError(b, bed.ap.Commit(b.Context()))
+			require.NoError(b, bed.ap.Drain(b.Context()))
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
 		})
 	}

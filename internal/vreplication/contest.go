@@ -228,7 +228,7 @@ func (r *run) retake(ctx context.Context) error {
 		if len(free) == 0 {
 			continue
 		}
-		if err := r.ap.Copy(ctx, p.Table, free, ""); err != nil {
+		if err := r.ap.Chunk(ctx, apply.Chunk{TableID: r.planID(p), Rows: free}); err != nil {
 			return fmt.Errorf("contested rows of %s: %w", table, err)
 		}
 	}

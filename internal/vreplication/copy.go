@@ -210,27 +210,24 @@ func (r *run) copyChunk(ctx context.Context, tc *tableCopy, ch *vstream.Chunk) e
 	}
 	began := time.Now()
 	tc.done = done
-	var table *apply.Table
-	if plan != nil {
-		table = plan.Table
-	}
 	n := int64(len(ch.Rows))
-	r.rowsCopied = n
-	err := r.ap.Copy(ctx, table, ch.Rows, fmt.Sprintf("UPDATE _braid.copy_state SET lastpk=%s, rows_copied=rows_copied+%d, rows_total=%d, done=%d WHERE vrepl_id=%d AND table_name=%s",
-		blob(tc.last), n, max(tc.total, tc.copied+n), truth(ch.Done), r.row.ID, sqlconn.Quote(tc.name)))
-	r.rowsCopied = 0
-	if err != nil {
-		return fmt.Errorf("copy %s: %w", tc.name, err)
-	}
 	tc.copied += n
-	tc.done = ch.Done
-	r.savedAt = time.Now()
-	r.resize(time.Since(began))
-	if tc.done {
-		r.copied(tc)
-	}
-	r.after()
-	return nil
+	done = ch.Done
+	return r.ap.Chunk(ctx, apply.Chunk{
+		TableID: ch.TableID, Rows: ch.Rows,
+		Save: []string{fmt.Sprintf("UPDATE _braid.copy_state SET lastpk=%s, rows_copied=rows_copied+%d, rows_total=%d, done=%d WHERE vrepl_id=%d AND table_name=%s",
+			blob(tc.last), n, max(tc.total, tc.copied), truth(done), r.row.ID, sqlconn.Quote(tc.name))},
+		Done: func(err error) {
+			if err != nil {
+				return // the run ends with it
+			}
+			r.resize(time.Since(began))
+			if tc.done = done; done {
+				r.copied(tc)
+			}
+			r.after()
+		},
+	})
 }
 
 func (r *run) resize(took time.Duration) {
@@ -249,9 +246,9 @@ func (r *run) copied(tc *tableCopy) {
 }
 
 func (r *run) remode(tc *tableCopy) {
-	for _, p := range r.plans {
+	for id, p := range r.plans {
 		if p.copy == tc {
-			p.Mode = p.mode()
+			r.setMode(id, p)
 		}
 	}
 }
@@ -262,7 +259,7 @@ func (r *run) finish(ctx context.Context) error {
 		return nil
 	}
 	if !r.checking {
-		if err := apply.CheckForeignKeys(ctx, r.conn, true); err != nil {
+		if err := r.ap.CheckForeignKeys(ctx, true); err != nil {
 			return err
 		}
 		r.checking = true

@@ -47,13 +47,20 @@ func (r *run) table(ctx context.Context, def *vstream.Table) error {
 	if p.Table, err = apply.NewTable(def.Def, defs[0], owner); err != nil {
 		return err
 	}
-	p.Mode = p.mode()
 	r.plans[def.ID] = p
-	r.ap.SetTable(def.ID, p.Table)
+	r.setMode(def.ID, p)
 	if p.copy != nil && p.copy.total == 0 {
 		p.copy.total = def.Def.Rows
 	}
 	return nil
+}
+
+// setMode says how the table's changes are written from here on; those that were added before keep to what was said then.
+func (r *run) setMode(id uint32, p *tablePlan) {
+	table := *p.Table
+	table.Mode = p.mode()
+	p.Table = &table
+	r.ap.SetTable(id, p.Table)
 }
 
 // mode follows from how far the copy is.
@@ -89,7 +96,7 @@ func (r *run) ownership(p *tablePlan, def *schema.Table) (err error) {
 
 func (r *run) planOf(table *apply.Table) *tablePlan {
 	for _, p := range r.plans {
-		if p.Table == table {
+		if p.Source == table.Source { // the mode may have changed since
 			return p
 		}
 	}
@@ -98,6 +105,15 @@ func (r *run) planOf(table *apply.Table) *tablePlan {
 
 // name is how the stream calls a source table.
 func (r *run) name(def *schema.Table) string { return r.row.Source.Rules.Name(def.DB, def.Name) }
+
+func (r *run) planID(plan *tablePlan) uint32 {
+	for id, p := range r.plans {
+		if p == plan {
+			return id
+		}
+	}
+	return 0
+}
 
 // planNamed is the latest plan of a source table.
 func (r *run) planNamed(table string) *tablePlan {

@@ -8,11 +8,13 @@ import (
 	"strings"
 
 	tabletpb "braid/api/tablet"
+	"braid/internal/apply"
 	"braid/internal/base/errs"
 	"braid/internal/filter"
 	"braid/internal/gtid"
 	"braid/internal/sqlconn"
 	"braid/internal/topo"
+	"braid/internal/writeset"
 )
 
 // source is the JSON of the column of that name.
@@ -22,6 +24,11 @@ type source struct {
 	KeyRange string       `json:"key_range,omitempty"` // of the target
 	Rules    filter.Rules `json:"rules"`
 	OnDDL    string       `json:"on_ddl,omitempty"` // IGNORE is the only policy
+
+	Workers     int           `json:"workers,omitempty"`      // sessions that apply; 0: apply.DefaultWorkers
+	Parallel    writeset.Mode `json:"parallel,omitempty"`     // where dependencies come from
+	CommitOrder apply.Order   `json:"commit_order,omitempty"` // once all is copied; a copy is relaxed
+	Delay       int64         `json:"delay_ms,omitempty"`     // how long transactions are held back, from their commit on the source
 }
 
 func (s *source) name() string { return s.Keyspace + "/" + s.Shard }

@@ -44,7 +44,6 @@ type run struct {
 	checking bool // foreign keys
 
 	sourceUS       int64 // when the source committed, or had, the last item whose lag was not measured yet
-	rowsCopied     int64 // in the commit under way
 	stopping       bool  // the stop position is reached by the commit under way
 	savedAt        time.Time
 	contested      contested
@@ -339,7 +338,7 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 // commit commits everything that was added, and wakes who waits for it.
 func (r *run) commit(ctx context.Context) error {
 	saved := r.ap.Saved()
-	if err := r.ap.Commit(ctx); err != nil {
+	if err := r.ap.Drain(ctx); err != nil {
 		return err
 	}
 	if !saved.Equal(r.ap.Saved()) {
@@ -375,9 +374,6 @@ func (r *run) save(p apply.Progress) string {
 	}
 	if p.Transactions > 0 {
 		sql += fmt.Sprintf(", transactions=transactions+%d", p.Transactions)
-	}
-	if r.rowsCopied > 0 {
-		sql += fmt.Sprintf(", rows_copied=rows_copied+%d", r.rowsCopied)
 	}
 	if r.stopping = r.reached(p.Position); r.stopping {
 		sql += ", state='Stopped', message='reached the stop position'"

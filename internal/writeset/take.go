@@ -53,6 +53,7 @@ func (t *Tracker) takeEntry(p *plan, k *key, row rowimage.Row) {
 	switch o {
 	case made:
 		t.history.exclusive(token, t.seq, &t.waits)
+		t.afterChunks(token)
 	case unclear:
 		t.takeUnclear(p)
 	}

@@ -28,6 +28,7 @@ type Tracker struct {
 	clocks  clockIndex
 	reducer reducer
 	waits   waits
+	chunks  []chunk // in order of seq
 	scratch []byte
 
 	seq     uint64 // of the open transaction, or the last one
@@ -241,7 +242,9 @@ func (t *Tracker) Row(table uint32, before, after rowimage.Row, flags RowFlags) 
 	case Writeset:
 		t.take(p, before, after, flags)
 	case LogicalClock:
-		if !p.trusted {
+		if p.trusted {
+			t.clockedKeys(p, before, after)
+		} else {
 			t.take(p, before, after, flags)
 		}
 	case Database:
