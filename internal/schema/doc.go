@@ -4,7 +4,8 @@
 //
 // A [Table] has [Column]s in the order of a row image, so that a column's index is its place in a row, a primary key, unique keys, and
 // all indexes with their prefixes and expressions. It travels as JSON between tablets. [Load] reads any number of tables in a fixed number
-// of queries; [Compare] says what keeps one table's rows from being stored in another.
+// of queries; [Compare] says what keeps one table's rows from being stored in another, [Differences] everything that differs. [Defer] takes a
+// definition apart for a table that is to be filled: its indexes that are not unique and its foreign keys are added afterwards.
 //
 // # Invariants
 //

@@ -155,11 +155,11 @@ func column(r row) (c Column, err error) {
 }
 
 func (l *loader) indexes(ctx context.Context) error {
-	const list = "INDEX_NAME, NON_UNIQUE, COLUMN_NAME, SUB_PART, COLLATION, EXPRESSION"
+	const list = "INDEX_NAME, NON_UNIQUE, COLUMN_NAME, SUB_PART, COLLATION, EXPRESSION, INDEX_TYPE, IS_VISIBLE"
 	return l.query(ctx, "STATISTICS", list, " ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX", func(t *Table, r row) error {
 		name := r.text(0)
 		if n := len(t.Indexes); n == 0 || t.Indexes[n-1].Name != name {
-			t.Indexes = append(t.Indexes, Index{Name: name, Unique: r.text(1) == "0"})
+			t.Indexes = append(t.Indexes, Index{Name: name, Unique: r.text(1) == "0", Kind: r.text(6), Hidden: r.text(7) == "NO"})
 		}
 		part := IndexPart{Column: -1, Prefix: int(r.int(3)), Descending: r.text(4) == "D", Expression: r.text(5)}
 		if r[2] != nil {

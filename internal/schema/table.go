@@ -50,6 +50,8 @@ type Table struct {
 type Index struct {
 	Name   string      `json:"name"`
 	Unique bool        `json:"unique,omitempty"`
+	Kind   string      `json:"kind,omitempty"`   // "BTREE", "FULLTEXT", "SPATIAL"
+	Hidden bool        `json:"hidden,omitempty"` // INVISIBLE to the optimizer
 	Parts  []IndexPart `json:"parts"`
 }
 
