@@ -37,11 +37,19 @@ lint-deep: ## the linters that read the source of every dependency (minutes)
 	$(GOLANGCI) run --allow-parallel-runners --timeout 30m --enable-only staticcheck,unused,bodyclose ./...
 
 .PHONY: bench
-bench: bench-binlog ## every benchmark; figures go to bench/out
+bench: bench-binlog bench-apply bench-copy ## every benchmark; figures go to bench/out
 
 .PHONY: bench-binlog
 bench-binlog: ## reading a binlog, beside go-mysql's own decoding (minutes)
 	go test -run '^$$' -bench Binlog -benchtime 1x -timeout 60m ./bench
+
+.PHONY: bench-apply
+bench-apply: build ## draining a backlog, beside the native replica; BENCH_FULL=1 is the whole size (a quarter of an hour)
+	go test -run '^$$' -bench Apply -benchtime 1x -timeout 90m ./bench
+
+.PHONY: bench-copy
+bench-copy: build ## copying tables, beside mysqldump, mydumper and LOAD DATA; BENCH_FULL=1 is the whole size
+	go test -run '^$$' -bench Copy -benchtime 1x -timeout 90m ./bench
 
 .PHONY: generate
 generate: ## rebuild the gRPC code (needs protoc, protoc-gen-go v1.36.12, protoc-gen-go-grpc v1.6.0)
