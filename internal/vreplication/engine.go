@@ -26,7 +26,8 @@ const (
 
 // Config says whose streams these are.
 type Config struct {
-	DBName   string // where the streams write
+	DBName   string // where the streams write; empty: in the databases that their rules name
+	Workflow string // its streams alone; empty: of all workflows of the database
 	Keyspace string // of this shard, for messages
 	Shard    string
 }
@@ -135,7 +136,7 @@ func (e *Engine) reconcileLocked(ctx context.Context) error {
 	var rows []*row
 	var waiting map[int64]int64
 	err := e.pool.Do(ctx, func(conn *sqlconn.Conn) (err error) {
-		if rows, err = loadRows(ctx, conn, "db_name="+sqlconn.Quote(e.cfg.DBName)); err == nil && e.newcomer(rows) {
+		if rows, err = loadRows(ctx, conn, e.scope()); err == nil && e.newcomer(rows) {
 			waiting, err = countContested(ctx, conn)
 		}
 		return err

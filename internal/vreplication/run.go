@@ -110,7 +110,7 @@ func (r *run) load(ctx context.Context) error {
 	if err := r.lock(ctx); err != nil {
 		return err
 	}
-	rows, err := loadRows(ctx, r.conn, "db_name="+sqlconn.Quote(r.c.e.cfg.DBName))
+	rows, err := loadRows(ctx, r.conn, r.c.e.scope())
 	if err != nil {
 		return err
 	}

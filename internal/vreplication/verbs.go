@@ -86,7 +86,7 @@ func (e *Engine) change(ctx context.Context, sql []string) error {
 
 // List describes streams, in order of id: those of a workflow, or all.
 func (e *Engine) List(ctx context.Context, workflow string) ([]*tabletpb.StreamStatus, error) {
-	where := "db_name=" + sqlconn.Quote(e.cfg.DBName)
+	where := e.scope()
 	if workflow != "" {
 		where += " AND workflow=" + sqlconn.Quote(workflow)
 	}
@@ -149,7 +149,7 @@ func (e *Engine) Update(ctx context.Context, req *tabletpb.UpdateStreamsRequest)
 }
 
 func (e *Engine) updateLocked(ctx context.Context, req *tabletpb.UpdateStreamsRequest) error {
-	where := "db_name=" + sqlconn.Quote(e.cfg.DBName) + " AND workflow=" + sqlconn.Quote(req.Workflow)
+	where := e.scope() + " AND workflow=" + sqlconn.Quote(req.Workflow)
 	if len(req.Ids) > 0 {
 		ids := make([]string, len(req.Ids))
 		for i, id := range req.Ids {
@@ -214,7 +214,7 @@ func (e *Engine) Delete(ctx context.Context, workflow string) (int, error) {
 	defer e.reconciling.Unlock()
 	var rows []*row
 	err := e.pool.Do(ctx, func(conn *sqlconn.Conn) (err error) {
-		rows, err = loadRows(ctx, conn, "db_name="+sqlconn.Quote(e.cfg.DBName)+" AND workflow="+sqlconn.Quote(workflow))
+		rows, err = loadRows(ctx, conn, e.scope()+" AND workflow="+sqlconn.Quote(workflow))
 		return err
 	})
 	if err != nil {
