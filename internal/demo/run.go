@@ -142,10 +142,10 @@ func (s *Story) Move(ctx context.Context) error {
 	if err := s.Diff(ctx, moveName, "before the switch"); err != nil {
 		return err
 	}
-	if err := s.Traffic(ctx, moveName, "forward", "RDONLY", "REPLICA"); err != nil {
+	if err := s.traffic(ctx, moveName, "forward", "RDONLY", "REPLICA"); err != nil {
 		return err
 	}
-	if err := s.Traffic(ctx, moveName, "forward", "PRIMARY"); err != nil {
+	if err := s.traffic(ctx, moveName, "forward", "PRIMARY"); err != nil {
 		return err
 	}
 	if err := s.followed(ctx, moveName); err != nil {
@@ -171,7 +171,7 @@ func (s *Story) Reshard(ctx context.Context) error {
 		return err
 	}
 	for _, t := range []string{"RDONLY", "REPLICA", "PRIMARY"} {
-		if err := s.Traffic(ctx, reshardName, "forward", t); err != nil {
+		if err := s.traffic(ctx, reshardName, "forward", t); err != nil {
 			return err
 		}
 	}
@@ -181,13 +181,13 @@ func (s *Story) Reshard(ctx context.Context) error {
 // backAndForth reverses the traffic once, and switches again.
 func (s *Story) backAndForth(ctx context.Context) error {
 	s.deps.Progress.Say("reverse: traffic back to customer/0, then to the shards again")
-	if err := s.Traffic(ctx, reshardName, "reverse"); err != nil {
+	if err := s.traffic(ctx, reshardName, "reverse"); err != nil {
 		return err
 	}
 	if err := s.Diff(ctx, reshardName, "reversed"); err != nil {
 		return err
 	}
-	if err := s.Traffic(ctx, reshardName, "forward"); err != nil {
+	if err := s.traffic(ctx, reshardName, "forward"); err != nil {
 		return err
 	}
 	if err := s.Diff(ctx, reshardName, "switched again"); err != nil {
@@ -199,12 +199,18 @@ func (s *Story) backAndForth(ctx context.Context) error {
 // Copy creates a workflow and waits until its streams follow.
 func (s *Story) Copy(ctx context.Context, req *controlpb.CreateWorkflowRequest) error {
 	begun := time.Now()
-	if _, err := s.deps.Control.CreateWorkflow(ctx, req); err != nil {
-		return fmt.Errorf("create workflow %s: %w", req.Name, errs.FromGRPC(err))
+	err := s.patiently(ctx, func() error {
+		if _, err := s.deps.Control.CreateWorkflow(ctx, req); err != nil {
+			return fmt.Errorf("create workflow %s: %w", req.Name, errs.FromGRPC(err))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	bar := s.deps.Progress.Bar("copy")
 	var rows int64
-	err := s.wait(ctx, req.Name, func(w *controlpb.Workflow) bool {
+	err = s.wait(ctx, req.Name, func(w *controlpb.Workflow) bool {
 		rows = 0
 		var total int64
 		for _, st := range w.Streams {
@@ -270,10 +276,37 @@ func (s *Story) Traffic(ctx context.Context, name, direction string, types ...st
 	return nil
 }
 
+// traffic is Traffic, tried again while nothing was switched because a part of the cluster was away.
+func (s *Story) traffic(ctx context.Context, name, direction string, types ...string) error {
+	return s.patiently(ctx, func() error { return s.Traffic(ctx, name, direction, types...) })
+}
+
+// patiently repeats what has done nothing because some part was away: for as long as patience lasts.
+func (s *Story) patiently(ctx context.Context, fn func() error) error {
+	begun, told := time.Now(), ""
+	for {
+		err := fn()
+		if err == nil || !errors.Is(err, ErrUndone) && errs.RetryOf(err) != errs.RetrySafe || ctx.Err() != nil || time.Since(begun) > patience {
+			return err
+		}
+		if text := err.Error(); text != told {
+			told = text
+			s.deps.Progress.Say("tried again: %s", text)
+		}
+		pause(ctx, time.Second)
+	}
+}
+
 // Verb asks for something and waits until it has ended.
 func (s *Story) Verb(ctx context.Context, name, what string, do func(context.Context) (*controlpb.WorkflowReply, error)) error {
-	if _, err := do(ctx); err != nil {
-		return fmt.Errorf("%s of %s: %w", what, name, errs.FromGRPC(err))
+	err := s.patiently(ctx, func() error {
+		if _, err := do(ctx); err != nil {
+			return fmt.Errorf("%s of %s: %w", what, name, errs.FromGRPC(err))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return s.wait(ctx, name, func(w *controlpb.Workflow) bool { return !w.Busy })
 }
@@ -352,9 +385,15 @@ func poll(ctx context.Context, fn func() (bool, error)) error {
 // Diff compares both sides while everything goes on.
 func (s *Story) Diff(ctx context.Context, name, when string) error {
 	begun := time.Now()
-	d, err := s.deps.Control.StartDiff(ctx, &controlpb.StartDiffRequest{Workflow: name, MaxReportRows: 5})
+	var d *controlpb.Diff
+	err := s.patiently(ctx, func() (err error) {
+		if d, err = s.deps.Control.StartDiff(ctx, &controlpb.StartDiffRequest{Workflow: name, MaxReportRows: 5}); err != nil {
+			return fmt.Errorf("diff of %s: %w", name, errs.FromGRPC(err))
+		}
+		return nil
+	})
 	if err != nil {
-		return fmt.Errorf("diff of %s: %w", name, errs.FromGRPC(err))
+		return err
 	}
 	bar := s.deps.Progress.Bar("vdiff")
 	uuid := d.Uuid

@@ -114,10 +114,13 @@ func TestPortTaken(t *testing.T) {
 	require.Empty(t, processesOf(dir))
 }
 
-func (c *testCluster) pid(name string) int {
-	raw, err := os.ReadFile(filepath.Join(c.dir, "run", name+".pid"))
-	require.NoError(c.t, err)
+func (c *testCluster) pid(name string) int { return pidOf(c.t, c.dir, name) }
+
+// pidOf is the process of a cluster in a data directory.
+func pidOf(t *testing.T, dir, name string) int {
+	raw, err := os.ReadFile(filepath.Join(dir, "run", name+".pid"))
+	require.NoError(t, err)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-	require.NoError(c.t, err)
+	require.NoError(t, err)
 	return pid
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -82,4 +83,37 @@ func TestKilledDemoLeavesNothing(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 	eventually(t, time.Minute, "everything is gone", func() bool { return len(processesOf(dir)) == 0 })
+}
+
+// A mysqld in the path of the writers dies: the demo goes on when it is back, says that writes failed, and what was acknowledged is there.
+func TestDemoWithAKilledMysqld(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs mysqlds")
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(binary, "demo", "--rows", "5000", "--output", "json", "--data-dir", dir, "--port-base", strconv.Itoa(freePorts(t)))
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	progress, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var said strings.Builder
+	for lines := bufio.NewScanner(progress); lines.Scan(); {
+		said.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), "move: customer and corder") {
+			require.NoError(t, syscall.Kill(pidOf(t, dir, "mysql-100"), syscall.SIGKILL))
+		}
+	}
+	_ = cmd.Wait()
+	require.Equal(t, 1, cmd.ProcessState.ExitCode(), "%s\n%s", said.String(), out.String())
+	require.Empty(t, processesOf(dir), "processes left behind")
+	var r demo.Report
+	require.NoError(t, json.Unmarshal(out.Bytes(), &r), "%s\n%s", said.String(), out.String())
+	t.Logf("%+v", r.Writes)
+	require.False(t, r.OK)
+	require.Positive(t, r.Writes.Failed, "the writers have noticed")
+	require.NotEmpty(t, r.Writes.Errors)
+	require.Len(t, r.Problems, 1, "%v", r.Problems)
+	require.True(t, r.Ledger.OK(), "%+v", r.Ledger)
+	require.Len(t, r.Diffs, 4, "the story was told to its end")
 }
