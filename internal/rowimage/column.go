@@ -64,6 +64,8 @@ func cellSize(t byte, meta uint16) (fixed, prefix int) {
 	return 0, int(meta) // the blobs, JSON, GEOMETRY, VECTOR
 }
 
+func (c *column) wrap(err error) error { return fmt.Errorf("column %s: %w", c.name, err) }
+
 func (c *column) short() error { return fmt.Errorf("column %s: %w", c.name, errShort) }
 
 // length reads the length before a cell. Four bytes may say more than an int32; the caller's bounds check refuses that.

@@ -1,6 +1,7 @@
 package vstream
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -27,18 +28,37 @@ type table struct {
 	plan *filter.Plan
 	key  []int // columns that identify a row; empty if nothing does
 	sent bool  // described on the stream
+
+	layout []byte // body of the TABLE_MAP event that was described; nil: none yet
 }
 
 // compiled is what a table map decodes with. For the table of dependencies only decoder is set, and gtidColumn.
 type compiled struct {
 	decoder    *rowimage.Decoder
 	table      *table
-	gtidColumn int // of _braid.dependency; else -1
+	gtidColumn int    // of _braid.dependency; else -1
+	layout     []byte // body of the TABLE_MAP event
+}
+
+// compiled is what a table map of this definition decodes with. Maps that differ in nothing but their id have one layout.
+func (t *table) compiled(d *rowimage.Decoder, tm *binlog.TableMap) *compiled {
+	k := &compiled{decoder: d, table: t, gtidColumn: -1, layout: tm.Body}
+	const id = 6
+	if len(t.layout) > id && bytes.Equal(t.layout[id:], tm.Body[id:]) {
+		k.layout = t.layout
+	}
+	return k
+}
+
+// described says that the stream has told the definition, and the layout of the rows.
+func (k *compiled) described() bool {
+	t := k.table
+	return t.sent && len(t.layout) > 0 && &t.layout[0] == &k.layout[0]
 }
 
 // item describes the table on the stream.
 func (t *table) item() *Table {
-	return &Table{ID: t.id, Target: t.plan.Target, TargetDB: t.plan.TargetDB, Def: t.def}
+	return &Table{ID: t.id, Target: t.plan.Target, TargetDB: t.plan.TargetDB, Def: t.def, Map: t.layout}
 }
 
 // catalog has the definitions that a stream decodes with. It belongs to the goroutine that calls Recv.
@@ -180,17 +200,17 @@ func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*compiled, 
 	}
 	decoder, err := parsed.Decoder(t.def)
 	if err == nil {
-		return &compiled{decoder: decoder, table: t, gtidColumn: -1}, nil
+		return t.compiled(decoder, tm), nil
 	}
 	if !parsed.Named {
 		return nil, errs.New(errs.StreamFailed, err, "the binlog has rows of an earlier definition of the table").With(
 			"The table was changed while the stream was not running. Copy the table again.",
 			"To prevent it: SET PERSIST binlog_row_metadata='FULL'; the binlog then tells the definition itself.")
 	}
-	return c.compileHistoric(ctx, parsed, t)
+	return c.compileHistoric(ctx, tm, parsed, t)
 }
 
-func (c *catalog) compileHistoric(ctx context.Context, m *rowimage.TableMap, now *table) (*compiled, error) {
+func (c *catalog) compileHistoric(ctx context.Context, tm *binlog.TableMap, m *rowimage.TableMap, now *table) (*compiled, error) {
 	def, err := c.historic(ctx, m, now.def)
 	if err != nil {
 		return nil, err
@@ -200,7 +220,10 @@ func (c *catalog) compileHistoric(ctx context.Context, m *rowimage.TableMap, now
 		return nil, err
 	}
 	decoder, err := m.Decoder(def)
-	return &compiled{decoder: decoder, table: t, gtidColumn: -1}, err
+	if err != nil {
+		return nil, err
+	}
+	return t.compiled(decoder, tm), nil
 }
 
 // changed forgets the definitions of what a DDL touched, and returns the followed tables among them.

@@ -1,6 +1,7 @@
 package vstream
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -8,17 +9,22 @@ import (
 
 	"braid/internal/rowimage"
 	"braid/internal/schema"
+	"braid/internal/writeset"
 )
 
 var errMalformed = errors.New("malformed stream batch")
 
 // Decoder decodes the batches of one stream, in their order: it remembers the tables that were described.
 type Decoder struct {
-	tables map[uint32]width
+	tables map[uint32]described
+	keeper rowimage.Keeper
 }
 
-// width is the number of cells in the rows and in the keys of a table.
-type width struct{ row, key int }
+// described is what a table's rows are decoded with.
+type described struct {
+	row, key int               // cells
+	raw      *rowimage.Decoder // of images as the binlog has them; nil before the first
+}
 
 // Decode returns the items of a batch. Rows alias src. Whatever src holds, it neither panics nor allocates more than a multiple of its size.
 func (d *Decoder) Decode(src []byte) ([]Item, error) {
@@ -54,6 +60,9 @@ func (d *Decoder) item(r *wireReader) Item {
 func (d *Decoder) table(r *wireReader) *Table {
 	t := &Table{ID: r.id(), Target: r.string(), TargetDB: r.string(), Def: new(schema.Table)}
 	raw := r.bytes()
+	if m := r.bytes(); len(m) > 0 {
+		t.Map = bytes.Clone(m) // it outlives the batch
+	}
 	if r.err != nil {
 		return t
 	}
@@ -75,10 +84,26 @@ func (d *Decoder) table(r *wireReader) *Table {
 		return t
 	}
 	if d.tables == nil {
-		d.tables = map[uint32]width{}
+		d.tables = map[uint32]described{}
 	}
-	d.tables[t.ID] = width{row: columns, key: len(t.Def.KeyColumns())}
+	known := described{row: columns, key: len(t.Def.KeyColumns())}
+	if len(t.Map) > 0 {
+		known.raw = t.decoder(r)
+	}
+	d.tables[t.ID] = known
 	return t
+}
+
+func (t *Table) decoder(r *wireReader) *rowimage.Decoder {
+	m, err := rowimage.ParseTableMap(t.Map)
+	if err == nil {
+		var raw *rowimage.Decoder
+		if raw, err = m.Decoder(t.Def); err == nil {
+			return raw
+		}
+	}
+	r.fail("table %s: %v", t.Def.Name, err)
+	return nil
 }
 
 func (d *Decoder) transaction(r *wireReader) *Transaction {
@@ -92,6 +117,9 @@ func (d *Decoder) transaction(r *wireReader) *Transaction {
 		for n := r.count(); n > 0 && r.err == nil; n-- {
 			t.Depends = append(t.Depends, r.string())
 		}
+	}
+	if flags&flagClock != 0 {
+		t.Clock = writeset.Clock{File: r.uvarint(), LastCommitted: r.varint(), Sequence: r.varint()}
 	}
 	n := r.count()
 	if r.err != nil || n == 0 {
@@ -108,33 +136,59 @@ func (d *Decoder) transaction(r *wireReader) *Transaction {
 }
 
 func (d *Decoder) change(r *wireReader, c *Change) {
-	c.Op = Op(r.byte())
-	w := d.width(r, &c.TableID)
+	op := r.byte()
+	c.Op, c.Flags = Op(op&^flagRaw), writeset.RowFlags(r.byte())
+	t := d.described(r, &c.TableID)
 	if c.Op < Insert || c.Op > Delete {
 		r.fail("change of kind %d", c.Op)
 		return
 	}
+	raw := op&flagRaw != 0
+	if raw && t.raw == nil {
+		r.fail("raw image of table %d, whose TABLE_MAP was not sent", c.TableID)
+		return
+	}
 	if c.Op != Insert {
-		c.Before = r.row(w.row)
+		c.RawBefore, c.Before = d.image(r, &t, raw)
 	}
 	if c.Op != Delete {
-		c.After = r.row(w.row)
+		c.RawAfter, c.After = d.image(r, &t, raw)
 	}
 }
 
-func (d *Decoder) width(r *wireReader, id *uint32) width {
+// image reads an image of a row.
+func (d *Decoder) image(r *wireReader, t *described, raw bool) ([]byte, rowimage.Row) {
+	if !raw {
+		return nil, r.row(t.row)
+	}
+	b := r.bytes()
+	if r.err != nil {
+		return nil, nil
+	}
+	im, err := t.raw.Image(b)
+	if err == nil {
+		var row rowimage.Row
+		if row, err = d.keeper.Row(im); err == nil {
+			return b, row
+		}
+	}
+	r.fail("%v", err)
+	return nil, nil
+}
+
+func (d *Decoder) described(r *wireReader, id *uint32) described {
 	*id = r.id()
-	w, ok := d.tables[*id]
+	t, ok := d.tables[*id]
 	if !ok {
 		r.fail("table %d was not described", *id)
 	}
-	return w
+	return t
 }
 
 func (d *Decoder) chunk(r *wireReader) *Chunk {
 	flags := r.byte()
 	c := &Chunk{Window: r.uvarint(), Done: flags&flagDone != 0}
-	w := d.width(r, &c.TableID)
+	w := d.described(r, &c.TableID)
 	c.Position = r.string()
 	if flags&flagHasLast != 0 {
 		c.Last = r.row(w.key)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"braid/internal/rowimage"
+	"braid/internal/writeset"
 )
 
 // The wire form of a batch is its items one after the other: a byte for the kind, then its fields. Integers are varints; strings and bytes have
@@ -22,7 +23,12 @@ const (
 	flagLast     = 1 << iota // a transaction is complete
 	flagPrepared             // and has the GTID of an XA PREPARE
 	flagDepends
+	flagClock
 )
+
+// flagRaw, in the byte of a change's operation: the images are the binlog's, each with its length in front. Canonical cells are not sent then: the
+// receiver makes them.
+const flagRaw = 0x80
 
 const (
 	flagDone    = 1 << iota // a chunk reached the end of its table
@@ -39,7 +45,7 @@ func Encode(dst []byte, items []Item) ([]byte, error) {
 				return nil, fmt.Errorf("encode definition of %s: %w", it.Def.Name, err)
 			}
 			dst = binary.AppendUvarint(append(dst, wireTable), uint64(it.ID))
-			dst = appendString(appendString(appendString(dst, it.Target), it.TargetDB), def)
+			dst = appendString(appendString(appendString(appendString(dst, it.Target), it.TargetDB), def), it.Map)
 		case *Transaction:
 			dst = appendTransaction(dst, it)
 		case *DDL:
@@ -69,6 +75,9 @@ func appendTransaction(dst []byte, t *Transaction) []byte {
 	if len(t.Depends) > 0 {
 		flags |= flagDepends
 	}
+	if t.Clock != (writeset.Clock{}) {
+		flags |= flagClock
+	}
 	dst = appendString(append(dst, wireTransaction, flags), t.GTID)
 	if t.Prepared != "" {
 		dst = appendString(dst, t.Prepared)
@@ -80,18 +89,38 @@ func appendTransaction(dst []byte, t *Transaction) []byte {
 			dst = appendString(dst, gtid)
 		}
 	}
+	if flags&flagClock != 0 {
+		dst = binary.AppendUvarint(dst, t.Clock.File)
+		dst = binary.AppendVarint(binary.AppendVarint(dst, t.Clock.LastCommitted), t.Clock.Sequence)
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(t.Changes)))
 	for i := range t.Changes {
-		c := &t.Changes[i]
-		dst = binary.AppendUvarint(append(dst, byte(c.Op)), uint64(c.TableID))
-		if c.Op != Insert {
-			dst = rowimage.AppendRow(dst, c.Before)
-		}
-		if c.Op != Delete {
-			dst = rowimage.AppendRow(dst, c.After)
-		}
+		dst = appendChange(dst, &t.Changes[i])
 	}
 	return dst
+}
+
+func appendChange(dst []byte, c *Change) []byte {
+	raw := (c.Op == Insert || c.RawBefore != nil) && (c.Op == Delete || c.RawAfter != nil)
+	op := byte(c.Op)
+	if raw {
+		op |= flagRaw
+	}
+	dst = binary.AppendUvarint(append(dst, op, byte(c.Flags)), uint64(c.TableID))
+	if c.Op != Insert {
+		dst = appendImage(dst, raw, c.RawBefore, c.Before)
+	}
+	if c.Op != Delete {
+		dst = appendImage(dst, raw, c.RawAfter, c.After)
+	}
+	return dst
+}
+
+func appendImage(dst []byte, raw bool, image []byte, row rowimage.Row) []byte {
+	if raw {
+		return appendString(dst, image)
+	}
+	return rowimage.AppendRow(dst, row)
 }
 
 func appendChunk(dst []byte, c *Chunk) []byte {

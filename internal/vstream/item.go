@@ -6,6 +6,7 @@ import (
 	"braid/internal/gtid"
 	"braid/internal/rowimage"
 	"braid/internal/schema"
+	"braid/internal/writeset"
 )
 
 // Item is one thing of a stream: *Table, *Transaction, *DDL, *Chunk or *Heartbeat. Items and what they point to are read-only.
@@ -17,6 +18,9 @@ type Table struct {
 	Target   string        // name on the target
 	TargetDB string        // database on the target; empty: the one that the stream writes to
 	Def      *schema.Table // as it is on the source, whose database it names
+	// Map is the body of the TABLE_MAP event that the raw images of later changes belong to, nil before the first change. When the
+	// binlog's form of the rows changes, the table is described again.
+	Map []byte
 }
 
 // Transaction is a source transaction as far as the stream's rules follow it, or a fragment of a large one.
@@ -26,7 +30,8 @@ type Transaction struct {
 	CommitUS int64    // microseconds since 1970
 	Depends  []string // GTIDs of other servers that must be applied before
 	Changes  []Change
-	Last     bool // complete; fragments before it carry the same GTID, nothing comes in between
+	Last     bool           // complete; fragments before it carry the same GTID, nothing comes in between
+	Clock    writeset.Clock // the source's logical clock; zero for XA transactions
 }
 
 // Reach adds a complete transaction to a position.
@@ -67,6 +72,10 @@ type Change struct {
 	Op      Op
 	Before  rowimage.Row // nil for Insert
 	After   rowimage.Row // nil for Delete
+	// RawBefore and RawAfter are the images as the binlog has them, in the form of Table.Map: the bitmap of NULLs, and the cells. nil where
+	// there is no image.
+	RawBefore, RawAfter []byte
+	Flags               writeset.RowFlags
 }
 
 // DDL is a statement that changed a followed table.

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strconv"
 
+	"github.com/cespare/xxhash/v2"
+
 	"braid/internal/base/errs"
 	"braid/internal/binlog"
 	"braid/internal/gtid"
@@ -50,7 +52,9 @@ func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
 	}
 	l.log.Info("stream started", "workflow", start.Workflow, "database", l.cfg.DBName, "position", position.String())
 	chunks := &chunkReader{db: l.cfg.DB, sizes: map[string]*chunkSize{}}
-	return newStream(ctx, reader, catalog, chunks, position), nil
+	st := newStream(ctx, reader, catalog, chunks, position)
+	st.server = xxhash.Sum64String(l.cfg.DB.Addr)
+	return st, nil
 }
 
 // prepare checks the source and returns where the stream begins.

@@ -61,7 +61,7 @@ func (f *transform) routed(k *compiled, ev *binlog.Rows) error {
 		if !c.Next() {
 			return c.Err()
 		}
-		if err := f.row(k.table, c.Before, c.After, first && ev.Kind != binlog.Insert, last && ev.Kind != binlog.Delete); err != nil {
+		if err := f.row(k, c.Before, c.After, first && ev.Kind != binlog.Insert, last && ev.Kind != binlog.Delete); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,7 @@ type stream struct {
 	transform transform
 	windows   *windows
 	now       func() time.Time
+	server    uint64 // tells the source's binlog files from those of other servers
 
 	// Owned by Recv.
 	out      []Item
@@ -149,7 +150,7 @@ func (s *stream) handle(ev binlog.Event) error {
 
 func (s *stream) transaction(ev *binlog.Transaction) error {
 	s.current = ev.GTID
-	tx := &Transaction{GTID: ev.GTID, Prepared: ev.Prepared, CommitUS: ev.CommitUS, Last: ev.Last}
+	tx := &Transaction{GTID: ev.GTID, Prepared: ev.Prepared, CommitUS: ev.CommitUS, Last: ev.Last, Clock: clock(s.server, ev)}
 	if err := s.transform.rows(s.ctx, tx, ev.Rows); err != nil {
 		return fmt.Errorf("transaction %s: %w", ev.GTID, err)
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/cespare/xxhash/v2"
+
 	"braid/internal/binlog"
 	"braid/internal/rowimage"
+	"braid/internal/writeset"
 )
 
 // Types of row events in the terms of package rowimage.
@@ -19,9 +22,11 @@ type transform struct {
 	windows *windows
 	emit    func(Item) // for descriptions of tables
 
-	tx   *Transaction // being filled
-	size int          // bytes of row images in tx
-	buf  []byte
+	tx     *Transaction // being filled
+	flags  writeset.RowFlags
+	keeper rowimage.Keeper
+	size   int // bytes of row images in tx
+	buf    []byte
 }
 
 // rows adds the row events to tx.
@@ -33,6 +38,7 @@ func (f *transform) rows(ctx context.Context, tx *Transaction, events []binlog.R
 		if err != nil {
 			return err
 		}
+		f.flags = flagsOf(ev)
 		switch {
 		case k.gtidColumn >= 0:
 			err = k.decoder.Walk(eventType(ev), ev.Body, func(before, after *rowimage.Image) error { return f.dependency(k, before, after) })
@@ -62,7 +68,7 @@ func (f *transform) all(k *compiled, ev *binlog.Rows) error {
 		return err
 	}
 	for c.Next() {
-		if err := f.row(k.table, c.Before, c.After, c.Before != nil, c.After != nil); err != nil {
+		if err := f.row(k, c.Before, c.After, c.Before != nil, c.After != nil); err != nil {
 			return err
 		}
 	}
@@ -83,14 +89,15 @@ func (f *transform) dependency(k *compiled, before, after *rowimage.Image) error
 
 // row adds a change; in and out say which of its images the rules hold. A change of which neither image is in the range is none; one that
 // crosses the range's border is an insert or a delete.
-func (f *transform) row(t *table, before, after *rowimage.Image, in, out bool) (err error) {
+func (f *transform) row(k *compiled, before, after *rowimage.Image, in, out bool) (err error) {
 	if !in && !out {
 		return nil
 	}
+	t := k.table
 	if err := f.touch(t, before, after); err != nil {
 		return err
 	}
-	c := Change{TableID: t.id}
+	c := Change{TableID: t.id, Flags: f.flags}
 	switch {
 	case in && out:
 		c.Op = Update
@@ -99,14 +106,14 @@ func (f *transform) row(t *table, before, after *rowimage.Image, in, out bool) (
 	default:
 		c.Op, before = Insert, nil
 	}
-	if c.Before, err = f.image(before); err != nil {
+	if c.RawBefore, c.Before, err = f.image(before); err != nil {
 		return err
 	}
-	if c.After, err = f.image(after); err != nil {
+	if c.RawAfter, c.After, err = f.image(after); err != nil {
 		return err
 	}
-	if !t.sent {
-		t.sent = true
+	if !k.described() {
+		t.sent, t.layout = true, k.layout
 		f.emit(t.item())
 	}
 	f.tx.Changes = append(f.tx.Changes, c)
@@ -132,16 +139,46 @@ func (f *transform) touch(t *table, images ...*rowimage.Image) error {
 	return nil
 }
 
-// image is a copy of the row that outlives the event's decoding.
-func (f *transform) image(im *rowimage.Image) (rowimage.Row, error) {
+// image is a copy of the row that outlives the event.
+func (f *transform) image(im *rowimage.Image) (raw []byte, row rowimage.Row, err error) {
 	if im == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
-	row, err := im.Row()
-	if err != nil {
-		return nil, err
+	if raw, row, err = f.keeper.Keep(im); err != nil {
+		return nil, nil, err
 	}
-	row = row.Clone()
-	f.size += row.Size() + 4*len(row)
-	return row, nil
+	f.size += len(raw) + 8*len(row)
+	return raw, row, nil
+}
+
+// Flags of a row event, behind its table id.
+const (
+	noForeignKeyChecks  = 0x02
+	relaxedUniqueChecks = 0x04
+	sqlForeignKeys      = 0x10
+)
+
+func flagsOf(ev *binlog.Rows) (flags writeset.RowFlags) {
+	if len(ev.Body) < 8 {
+		return 0 // the decoder will say so
+	}
+	bits := ev.Body[6]
+	if bits&noForeignKeyChecks != 0 {
+		flags |= writeset.NoForeignKeyChecks
+	}
+	if bits&relaxedUniqueChecks != 0 {
+		flags |= writeset.RelaxedUniqueChecks
+	}
+	if bits&sqlForeignKeys != 0 {
+		flags |= writeset.SQLForeignKeys
+	}
+	return flags
+}
+
+// clock is the source's logical clock. The parts of an XA transaction have one each, so that neither says when the other's locks were held.
+func clock(server uint64, ev *binlog.Transaction) writeset.Clock {
+	if ev.Prepared != "" {
+		return writeset.Clock{}
+	}
+	return writeset.Clock{File: xxhash.Sum64String(ev.End.File) ^ server, LastCommitted: ev.LastCommitted, Sequence: ev.Sequence}
 }

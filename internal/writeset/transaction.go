@@ -34,6 +34,7 @@ type RowFlags uint8
 const (
 	SQLForeignKeys      RowFlags = 1 << iota // USE_SQL_FOREIGN_KEY_F: what the change cascades to is in the events (MySQL 9.6 and later)
 	RelaxedUniqueChecks                      // RELAXED_UNIQUE_CHECKS_F: the session had unique_checks off
+	NoForeignKeyChecks                       // NO_FOREIGN_KEY_CHECKS_F: the session had foreign_key_checks off, so nothing cascaded
 )
 
 // Change is a change of one row: an insert has no Before, a delete no After. Cells are canonical, in the order of the source's columns.
