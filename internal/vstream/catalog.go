@@ -3,6 +3,7 @@ package vstream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -195,6 +196,9 @@ func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*compiled, 
 		return &compiled{decoder: decoder, gtidColumn: def.Column("gtid")}, err
 	}
 	t, err := c.table(ctx, tm.DB, tm.Table)
+	if errors.Is(err, schema.ErrNoTable) && parsed.Named { // dropped or renamed since, at a place that the stream has not reached
+		return c.compileHistoric(ctx, tm, parsed, &schema.Table{DB: tm.DB, Name: tm.Table})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -207,11 +211,11 @@ func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*compiled, 
 			"The table was changed while the stream was not running. Copy the table again.",
 			"To prevent it: SET PERSIST binlog_row_metadata='FULL'; the binlog then tells the definition itself.")
 	}
-	return c.compileHistoric(ctx, tm, parsed, t)
+	return c.compileHistoric(ctx, tm, parsed, t.def)
 }
 
-func (c *catalog) compileHistoric(ctx context.Context, tm *binlog.TableMap, m *rowimage.TableMap, now *table) (*compiled, error) {
-	def, err := c.historic(ctx, m, now.def)
+func (c *catalog) compileHistoric(ctx context.Context, tm *binlog.TableMap, m *rowimage.TableMap, now *schema.Table) (*compiled, error) {
+	def, err := c.historic(ctx, m, now)
 	if err != nil {
 		return nil, err
 	}
