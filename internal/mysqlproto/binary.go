@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"braid/internal/mysqlwire"
 )
 
 // appendBinaryRow writes text cells in the format of prepared statements' results.
@@ -54,7 +56,7 @@ func appendBinaryCell(dst []byte, col Column, cell []byte) ([]byte, error) {
 	case mysql.MYSQL_TYPE_TIME:
 		return appendBinaryTime(dst, cell)
 	}
-	return appendBytes(dst, cell), nil
+	return mysqlwire.AppendBytes(dst, cell), nil
 }
 
 func parseInteger(col Column, cell []byte) (uint64, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"braid/internal/base/timeouts"
+	"braid/internal/mysqlwire"
 )
 
 // ErrLost says that the connection to a server ended before it answered: whether the command took effect is not known.
@@ -99,12 +100,12 @@ func (c *Client) login(l Login, secure bool) error {
 	p = binary.LittleEndian.AppendUint32(p, MaxPacket)
 	p = append(append(p, collationUTF8MB4), make([]byte, 23)...)
 	p = append(append(p, l.User...), 0)
-	p = appendBytes(p, response)
+	p = mysqlwire.AppendBytes(p, response)
 	if l.DB != "" {
 		p = append(append(p, l.DB...), 0)
 	}
 	p = append(append(p, plugin...), 0)
-	p = appendBytes(p, appendAttributes(l.Attributes))
+	p = mysqlwire.AppendBytes(p, appendAttributes(l.Attributes))
 	if err := c.send(p); err != nil {
 		return err
 	}
@@ -114,28 +115,28 @@ func (c *Client) login(l Login, secure bool) error {
 func appendAttributes(attrs map[string]string) []byte {
 	var p []byte
 	for k, v := range attrs {
-		p = appendBytes(appendBytes(p, k), v)
+		p = mysqlwire.AppendBytes(mysqlwire.AppendBytes(p, k), v)
 	}
 	return p
 }
 
 func (c *Client) parseGreeting(p []byte) (plugin string, caps uint32, err error) {
-	r := reader{p: p}
-	if v := r.byte(); v != mysql.ClassicProtocolVersion {
+	r := mysqlwire.Fields{P: p}
+	if v := r.Byte(); v != mysql.ClassicProtocolVersion {
 		return "", 0, fmt.Errorf("the server speaks protocol version %d, not %d", v, mysql.ClassicProtocolVersion)
 	}
-	c.Version = r.cstring()
-	c.ID = r.uint32()
-	c.salt = append([]byte(nil), r.take(8)...)
-	r.take(1)
-	caps = uint32(r.uint16())
-	r.take(3) // collation, status
-	caps |= uint32(r.uint16()) << 16
-	n := int(r.byte())
-	r.take(10)
-	rest := r.take(max(13, n-8))
+	c.Version = r.CString()
+	c.ID = r.Uint32()
+	c.salt = append([]byte(nil), r.Take(8)...)
+	r.Take(1)
+	caps = uint32(r.Uint16())
+	r.Take(3) // collation, status
+	caps |= uint32(r.Uint16()) << 16
+	n := int(r.Byte())
+	r.Take(10)
+	rest := r.Take(max(13, n-8))
 	c.salt = append(c.salt, bytes.TrimRight(rest, "\x00")...)
-	plugin = r.cstring()
+	plugin = r.CString()
 	if plugin == "" {
 		plugin = mysql.AUTH_NATIVE_PASSWORD
 	}
@@ -169,9 +170,9 @@ func (c *Client) finishLogin(plugin, password string, secure bool) error {
 		case p[0] == mysql.ERR_HEADER:
 			return refusal(p)
 		case p[0] == mysql.EOF_HEADER:
-			r := reader{p: p[1:]}
-			plugin = r.cstring()
-			c.salt = append([]byte(nil), bytes.TrimRight(r.p, "\x00")...)
+			r := mysqlwire.Fields{P: p[1:]}
+			plugin = r.CString()
+			c.salt = append([]byte(nil), bytes.TrimRight(r.P, "\x00")...)
 			response, err := scramble(plugin, c.salt, password)
 			if err != nil {
 				return err

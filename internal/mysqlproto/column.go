@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"braid/internal/mysqlwire"
 )
 
 // Column is a column definition of a result.
@@ -38,19 +40,19 @@ func Int(name string) Column {
 
 // ParseColumn reads a column definition.
 func ParseColumn(p []byte) (Column, error) {
-	r := reader{p: p}
-	r.bytes() // catalog: always "def"
-	c := Column{Schema: string(r.bytes()), Table: string(r.bytes()), OrgTable: string(r.bytes()), Name: string(r.bytes()), OrgName: string(r.bytes())}
-	r.int() // length of the rest
-	c.Collation, c.Length, c.Type, c.Flags, c.Decimals = r.uint16(), r.uint32(), r.byte(), r.uint16(), r.byte()
+	r := mysqlwire.Fields{P: p}
+	r.Bytes() // catalog: always "def"
+	c := Column{Schema: string(r.Bytes()), Table: string(r.Bytes()), OrgTable: string(r.Bytes()), Name: string(r.Bytes()), OrgName: string(r.Bytes())}
+	r.Int() // length of the rest
+	c.Collation, c.Length, c.Type, c.Flags, c.Decimals = r.Uint16(), r.Uint32(), r.Byte(), r.Uint16(), r.Byte()
 	return c, malformed(r)
 }
 
 // append writes the definition as it goes over the wire.
 func (c Column) append(dst []byte) []byte {
-	dst = appendBytes(dst, "def")
+	dst = mysqlwire.AppendBytes(dst, "def")
 	for _, s := range [...]string{c.Schema, c.Table, c.OrgTable, c.Name, c.OrgName} {
-		dst = appendBytes(dst, s)
+		dst = mysqlwire.AppendBytes(dst, s)
 	}
 	dst = append(dst, 0x0c, byte(c.Collation), byte(c.Collation>>8))
 	dst = binary.LittleEndian.AppendUint32(dst, c.Length)

@@ -9,6 +9,8 @@ import (
 	"net"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"braid/internal/mysqlwire"
 )
 
 const serverCaps = mysql.CLIENT_LONG_PASSWORD | mysql.CLIENT_FOUND_ROWS | mysql.CLIENT_LONG_FLAG | mysql.CLIENT_CONNECT_WITH_DB |
@@ -98,31 +100,31 @@ type login struct {
 }
 
 func parseLogin(p []byte) (login, error) {
-	r := reader{p: p}
-	l := login{caps: r.uint32()}
+	r := mysqlwire.Fields{P: p}
+	l := login{caps: r.Uint32()}
 	if l.caps&mysql.CLIENT_PROTOCOL_41 == 0 || l.caps&mysql.CLIENT_SECURE_CONNECTION == 0 {
 		return l, Error(mysql.ER_NOT_SUPPORTED_AUTH_MODE, "08004", "Client does not support authentication protocol requested by server; consider upgrading MySQL client")
 	}
-	r.uint32() // the client's max packet size
-	l.collation = uint16(r.byte())
-	r.take(23)
-	l.user = r.cstring()
+	r.Uint32() // the client's max packet size
+	l.collation = uint16(r.Byte())
+	r.Take(23)
+	l.user = r.CString()
 	if l.caps&mysql.CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA != 0 {
-		l.response = r.bytes()
+		l.response = r.Bytes()
 	} else {
-		l.response = r.take(int(r.byte()))
+		l.response = r.Take(int(r.Byte()))
 	}
-	if l.caps&mysql.CLIENT_CONNECT_WITH_DB != 0 && len(r.p) > 0 {
-		l.db = r.cstring()
+	if l.caps&mysql.CLIENT_CONNECT_WITH_DB != 0 && len(r.P) > 0 {
+		l.db = r.CString()
 	}
 	l.plugin = mysql.AUTH_NATIVE_PASSWORD
-	if l.caps&mysql.CLIENT_PLUGIN_AUTH != 0 && len(r.p) > 0 {
-		l.plugin = r.cstring()
+	if l.caps&mysql.CLIENT_PLUGIN_AUTH != 0 && len(r.P) > 0 {
+		l.plugin = r.CString()
 	}
-	if l.caps&mysql.CLIENT_CONNECT_ATTRS != 0 && len(r.p) > 0 {
-		l.attributes = parseAttributes(r.bytes())
+	if l.caps&mysql.CLIENT_CONNECT_ATTRS != 0 && len(r.P) > 0 {
+		l.attributes = parseAttributes(r.Bytes())
 	}
-	if r.bad {
+	if r.Bad {
 		return l, Error(mysql.ER_HANDSHAKE_ERROR, "08S01", "Bad handshake")
 	}
 	return l, nil
@@ -130,9 +132,9 @@ func parseLogin(p []byte) (login, error) {
 
 func parseAttributes(p []byte) map[string]string {
 	attrs := map[string]string{}
-	for r := (reader{p: p}); len(r.p) > 0; {
-		key, value := r.bytes(), r.bytes()
-		if r.bad {
+	for r := (mysqlwire.Fields{P: p}); len(r.P) > 0; {
+		key, value := r.Bytes(), r.Bytes()
+		if r.Bad {
 			break
 		}
 		attrs[string(key)] = string(value)
@@ -196,12 +198,12 @@ func (c *ServerConn) denied(withPassword bool) error {
 
 // changeUser is COM_CHANGE_USER: the connection begins anew as somebody else.
 func (c *ServerConn) changeUser(cfg *Config, p []byte) error {
-	r := reader{p: p}
-	c.User = r.cstring()
-	r.take(int(r.byte())) // an answer to a salt of long ago; a new one is asked for
-	c.DB = r.cstring()
-	if len(r.p) >= 2 {
-		c.Collation = r.uint16()
+	r := mysqlwire.Fields{P: p}
+	c.User = r.CString()
+	r.Take(int(r.Byte())) // an answer to a salt of long ago; a new one is asked for
+	c.DB = r.CString()
+	if len(r.P) >= 2 {
+		c.Collation = r.Uint16()
 	}
 	response, err := c.switchPlugin()
 	if err != nil {

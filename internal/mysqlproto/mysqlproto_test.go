@@ -18,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"braid/internal/mysqlwire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -76,7 +78,7 @@ func TestOKPackets(t *testing.T) {
 		require.True(t, bytes.Equal(ok.Info, got.Info))
 		require.True(t, bytes.Equal(ok.State, got.State))
 	})
-	state := append([]byte{mysql.SESSION_TRACK_GTIDS}, appendBytes(nil, append([]byte{0}, appendBytes(nil, "uuid:7")...))...)
+	state := append([]byte{mysql.SESSION_TRACK_GTIDS}, mysqlwire.AppendBytes(nil, append([]byte{0}, mysqlwire.AppendBytes(nil, "uuid:7")...))...)
 	require.Equal(t, "uuid:7", OK{State: state}.GTID())
 }
 
@@ -119,7 +121,7 @@ func TestFill(t *testing.T) {
 	payload := append(make([]byte, 9), 0b10, 1)
 	payload = append(payload, mysql.MYSQL_TYPE_LONGLONG, 0, mysql.MYSQL_TYPE_STRING, 0, mysql.MYSQL_TYPE_STRING, 0, mysql.MYSQL_TYPE_DOUBLE, 0, mysql.MYSQL_TYPE_TINY, 0x80)
 	payload = binary.LittleEndian.AppendUint64(payload, 1<<64-5)
-	payload = appendBytes(payload, "it's \\ \x00")
+	payload = mysqlwire.AppendBytes(payload, "it's \\ \x00")
 	payload = binary.LittleEndian.AppendUint64(payload, math.Float64bits(-0.5))
 	payload = append(payload, 255)
 	text := "SELECT 3-?, ?, ?, ?, ?"

@@ -7,6 +7,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"braid/internal/base/errs"
+	"braid/internal/mysqlwire"
 )
 
 // OK is the end of a statement that went well: an OK packet, or what stands at the end of rows.
@@ -27,12 +28,12 @@ func (o OK) More() bool { return o.Status&mysql.SERVER_MORE_RESULTS_EXISTS != 0 
 
 // GTID is the transaction that the statement committed, when the session tracks GTIDs.
 func (o OK) GTID() string {
-	for r := (reader{p: o.State}); len(r.p) > 0 && !r.bad; {
-		kind := r.byte()
-		body := r.bytes()
+	for r := (mysqlwire.Fields{P: o.State}); len(r.P) > 0 && !r.Bad; {
+		kind := r.Byte()
+		body := r.Bytes()
 		if kind == mysql.SESSION_TRACK_GTIDS && len(body) > 1 {
-			gtid := reader{p: body[1:]} // the first byte names the encoding, 0 is the only one
-			return string(gtid.bytes())
+			gtid := mysqlwire.Fields{P: body[1:]} // the first byte names the encoding, 0 is the only one
+			return string(gtid.Bytes())
 		}
 	}
 	return ""
@@ -45,24 +46,24 @@ func (o OK) clone() OK {
 }
 
 func parseOK(p []byte, caps uint32) (OK, error) {
-	r := reader{p: p[1:]}
-	o := OK{Affected: r.int(), InsertID: r.int()}
-	o.Status, o.Warnings = r.uint16(), r.uint16()
+	r := mysqlwire.Fields{P: p[1:]}
+	o := OK{Affected: r.Int(), InsertID: r.Int()}
+	o.Status, o.Warnings = r.Uint16(), r.Uint16()
 	if caps&mysql.CLIENT_SESSION_TRACK == 0 {
-		o.Info = r.p
+		o.Info = r.P
 		return o, malformed(r)
 	}
-	if len(r.p) > 0 {
-		o.Info = r.bytes()
+	if len(r.P) > 0 {
+		o.Info = r.Bytes()
 	}
 	if o.Status&mysql.SERVER_SESSION_STATE_CHANGED != 0 {
-		o.State = r.bytes()
+		o.State = r.Bytes()
 	}
 	return o, malformed(r)
 }
 
-func malformed(r reader) error {
-	if r.bad {
+func malformed(r mysqlwire.Fields) error {
+	if r.Bad {
 		return errMalformed
 	}
 	return nil
@@ -73,16 +74,16 @@ func (o OK) append(dst []byte, header byte, caps uint32) []byte {
 		o.Status &^= mysql.SERVER_SESSION_STATE_CHANGED
 		o.State = nil
 	}
-	dst = appendInt(appendInt(append(dst, header), o.Affected), o.InsertID)
+	dst = mysqlwire.AppendInt(mysqlwire.AppendInt(append(dst, header), o.Affected), o.InsertID)
 	dst = binary.LittleEndian.AppendUint16(dst, o.Status)
 	dst = binary.LittleEndian.AppendUint16(dst, o.Warnings)
 	switch {
 	case caps&mysql.CLIENT_SESSION_TRACK == 0:
 		dst = append(dst, o.Info...)
 	case o.State != nil:
-		dst = appendBytes(appendBytes(dst, o.Info), o.State)
+		dst = mysqlwire.AppendBytes(mysqlwire.AppendBytes(dst, o.Info), o.State)
 	case len(o.Info) > 0:
-		dst = appendBytes(dst, o.Info)
+		dst = mysqlwire.AppendBytes(dst, o.Info)
 	}
 	return dst
 }

@@ -1,13 +1,14 @@
 package mysqlproto
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"strconv"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"braid/internal/mysqlwire"
 )
 
 // ParamType is the type of a parameter of a prepared statement, as the client sends it.
@@ -78,20 +79,20 @@ var errShort = errors.New("the packet is too short")
 // Fill puts the values of a COM_STMT_EXECUTE into the text as literals. types are those of the execution before, which a
 // client need not repeat; those of this one are returned. long holds values that were sent ahead.
 func Fill(sql string, marks []int, types []ParamType, long map[int][]byte, payload []byte) (string, []ParamType, error) {
-	r := reader{p: payload}
-	r.take(9) // statement, flags, iteration count
+	r := mysqlwire.Fields{P: payload}
+	r.Take(9) // statement, flags, iteration count
 	if len(marks) == 0 {
 		return sql, nil, nil
 	}
-	nulls := r.take((len(marks) + 7) / 8)
-	if r.byte() == 1 {
+	nulls := r.Take((len(marks) + 7) / 8)
+	if r.Byte() == 1 {
 		types = make([]ParamType, len(marks))
 		for i := range types {
-			types[i].Type = r.byte()
-			types[i].Unsigned = r.byte()&0x80 != 0
+			types[i].Type = r.Byte()
+			types[i].Unsigned = r.Byte()&0x80 != 0
 		}
 	}
-	if r.bad {
+	if r.Bad {
 		return "", nil, errShort
 	}
 	if len(types) != len(marks) {
@@ -116,14 +117,14 @@ func Fill(sql string, marks []int, types []ParamType, long map[int][]byte, paylo
 			return "", nil, fmt.Errorf("parameter %d: %w", i+1, err)
 		}
 	}
-	if r.bad {
+	if r.Bad {
 		return "", nil, errShort
 	}
 	return string(append(out, sql[from:]...)), types, nil
 }
 
 // appendParam writes one value as a literal. A space goes before a minus, so that it cannot join another to a comment.
-func appendParam(dst []byte, t ParamType, r *reader) ([]byte, error) {
+func appendParam(dst []byte, t ParamType, r *mysqlwire.Fields) ([]byte, error) {
 	integer := func(signed int64, unsigned uint64) []byte {
 		if t.Unsigned {
 			return strconv.AppendUint(dst, unsigned, 10)
@@ -137,36 +138,29 @@ func appendParam(dst []byte, t ParamType, r *reader) ([]byte, error) {
 	case mysql.MYSQL_TYPE_NULL:
 		return append(dst, "NULL"...), nil
 	case mysql.MYSQL_TYPE_TINY:
-		v := r.byte()
+		v := r.Byte()
 		return integer(int64(int8(v)), uint64(v)), nil
 	case mysql.MYSQL_TYPE_SHORT, mysql.MYSQL_TYPE_YEAR:
-		v := r.uint16()
+		v := r.Uint16()
 		return integer(int64(int16(v)), uint64(v)), nil
 	case mysql.MYSQL_TYPE_INT24, mysql.MYSQL_TYPE_LONG:
-		v := r.uint32()
+		v := r.Uint32()
 		return integer(int64(int32(v)), uint64(v)), nil
 	case mysql.MYSQL_TYPE_LONGLONG:
-		v := r.uint64()
+		v := r.Uint64()
 		return integer(int64(v), v), nil
 	case mysql.MYSQL_TYPE_FLOAT:
-		return appendFloat(dst, float64(math.Float32frombits(r.uint32())), 32), nil
+		return appendFloat(dst, float64(math.Float32frombits(r.Uint32())), 32), nil
 	case mysql.MYSQL_TYPE_DOUBLE:
-		return appendFloat(dst, math.Float64frombits(r.uint64()), 64), nil
+		return appendFloat(dst, math.Float64frombits(r.Uint64()), 64), nil
 	case mysql.MYSQL_TYPE_DATE, mysql.MYSQL_TYPE_NEWDATE, mysql.MYSQL_TYPE_DATETIME, mysql.MYSQL_TYPE_TIMESTAMP:
-		return appendDate(dst, r.take(int(r.byte())), t.Type)
+		return appendDate(dst, r.Take(int(r.Byte())), t.Type)
 	case mysql.MYSQL_TYPE_TIME:
-		return appendTime(dst, r.take(int(r.byte())))
+		return appendTime(dst, r.Take(int(r.Byte())))
 	case mysql.MYSQL_TYPE_DECIMAL, mysql.MYSQL_TYPE_NEWDECIMAL:
-		return appendDecimal(dst, r.bytes()), nil
+		return appendDecimal(dst, r.Bytes()), nil
 	}
-	return appendString(dst, t.Type, r.bytes()), nil
-}
-
-func (r *reader) uint64() uint64 {
-	if b := r.take(8); b != nil {
-		return binary.LittleEndian.Uint64(b)
-	}
-	return 0
+	return appendString(dst, t.Type, r.Bytes()), nil
 }
 
 func appendFloat(dst []byte, f float64, bits int) []byte {
@@ -195,38 +189,21 @@ func appendString(dst []byte, typ byte, s []byte) []byte {
 	case mysql.MYSQL_TYPE_TINY_BLOB, mysql.MYSQL_TYPE_BLOB, mysql.MYSQL_TYPE_MEDIUM_BLOB, mysql.MYSQL_TYPE_LONG_BLOB, mysql.MYSQL_TYPE_BIT, mysql.MYSQL_TYPE_GEOMETRY:
 		dst = append(dst, "_binary"...)
 	}
-	dst = append(dst, '\'')
-	for _, c := range s {
-		switch c {
-		case 0:
-			dst = append(dst, '\\', '0')
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case 0x1a:
-			dst = append(dst, '\\', 'Z')
-		case '\'', '"', '\\':
-			dst = append(dst, '\\', c)
-		default:
-			dst = append(dst, c)
-		}
-	}
-	return append(dst, '\'')
+	return mysqlwire.AppendQuoted(dst, s)
 }
 
 func appendDate(dst, p []byte, typ byte) ([]byte, error) {
 	var year, month, day, hour, minute, second, micro int
-	r := reader{p: p}
+	r := mysqlwire.Fields{P: p}
 	switch len(p) {
 	case 0:
 	case 4, 7, 11:
-		year, month, day = int(r.uint16()), int(r.byte()), int(r.byte())
+		year, month, day = int(r.Uint16()), int(r.Byte()), int(r.Byte())
 		if len(p) >= 7 {
-			hour, minute, second = int(r.byte()), int(r.byte()), int(r.byte())
+			hour, minute, second = int(r.Byte()), int(r.Byte()), int(r.Byte())
 		}
 		if len(p) == 11 {
-			micro = int(r.uint32())
+			micro = int(r.Uint32())
 		}
 	default:
 		return nil, fmt.Errorf("a date of %d bytes", len(p))
@@ -248,15 +225,15 @@ func appendTime(dst, p []byte) ([]byte, error) {
 	if len(p) != 8 && len(p) != 12 {
 		return nil, fmt.Errorf("a time of %d bytes", len(p))
 	}
-	r := reader{p: p}
+	r := mysqlwire.Fields{P: p}
 	sign := ""
-	if r.byte() == 1 {
+	if r.Byte() == 1 {
 		sign = "-"
 	}
-	hours := uint64(r.uint32())*24 + uint64(r.byte())
-	dst = fmt.Appendf(dst, "'%s%02d:%02d:%02d", sign, hours, r.byte(), r.byte())
+	hours := uint64(r.Uint32())*24 + uint64(r.Byte())
+	dst = fmt.Appendf(dst, "'%s%02d:%02d:%02d", sign, hours, r.Byte(), r.Byte())
 	if len(p) == 12 {
-		dst = fmt.Appendf(dst, ".%06d", r.uint32())
+		dst = fmt.Appendf(dst, ".%06d", r.Uint32())
 	}
 	return append(dst, '\''), nil
 }

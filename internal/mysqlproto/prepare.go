@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"braid/internal/mysqlwire"
 )
 
 // Prepared is what a server says of a statement without running it.
@@ -50,10 +52,10 @@ func (c *Client) prepareHead() (prepareHead, error) {
 	if len(p) > 0 && p[0] == mysql.ERR_HEADER {
 		return prepareHead{}, refusal(p)
 	}
-	r := reader{p: p}
-	r.byte()
-	h := prepareHead{id: r.uint32(), columns: int(r.uint16()), params: int(r.uint16()), packet: p}
-	if r.bad {
+	r := mysqlwire.Fields{P: p}
+	r.Byte()
+	h := prepareHead{id: r.Uint32(), columns: int(r.Uint16()), params: int(r.Uint16()), packet: p}
+	if r.Bad {
 		return h, lost(errMalformed)
 	}
 	return h, nil

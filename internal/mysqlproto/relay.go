@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"braid/internal/mysqlwire"
 )
 
 // ErrClient says that the reader of a relayed answer is gone; the server's answer was not read to its end.
@@ -100,7 +102,7 @@ func (c *Client) relayRows(dst *ServerConn, columns int, adjust func(*OK)) (OK, 
 }
 
 func (c *Client) relayColumns(dst *ServerConn, columns int) error {
-	if err := dst.WritePacket(appendInt(dst.out[:0], uint64(columns))); err != nil {
+	if err := dst.WritePacket(mysqlwire.AppendInt(dst.out[:0], uint64(columns))); err != nil {
 		return asClient(err)
 	}
 	dst.columns = dst.columns[:0]

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"braid/internal/mysqlwire"
 )
 
 // Response is the first packet of an answer: exactly one of an error, the end (OK), or the number of columns of the rows
@@ -43,9 +45,9 @@ func (c *Client) NextResponse() (Response, error) {
 		}
 		return Response{OK: ok}, nil
 	}
-	r := reader{p: p}
-	n := r.int()
-	if r.bad || n == 0 || n > 1<<16 {
+	r := mysqlwire.Fields{P: p}
+	n := r.Int()
+	if r.Bad || n == 0 || n > 1<<16 {
 		return Response{}, lost(errMalformed)
 	}
 	c.columns = n
@@ -117,8 +119,8 @@ func (c *Client) rowOrEnd(p []byte) (row []byte, end OK, serverErr *mysql.MyErro
 		end, err = parseOK(p, c.caps)
 		return nil, end, nil, err
 	}
-	r := reader{p: p[1:]}
-	end.Warnings, end.Status = r.uint16(), r.uint16()
+	r := mysqlwire.Fields{P: p[1:]}
+	end.Warnings, end.Status = r.Uint16(), r.Uint16()
 	return nil, end, nil, malformed(r)
 }
 

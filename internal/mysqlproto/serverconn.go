@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"braid/internal/mysqlwire"
 )
 
 // ServerConn is the connection of one client, seen from the server.
@@ -98,7 +100,7 @@ func (c *ServerConn) WriteError(err error) error {
 // WriteColumns begins rows.
 func (c *ServerConn) WriteColumns(cols []Column) error {
 	c.columns = cols
-	if err := c.WritePacket(appendInt(c.out[:0], uint64(len(cols)))); err != nil {
+	if err := c.WritePacket(mysqlwire.AppendInt(c.out[:0], uint64(len(cols)))); err != nil {
 		return err
 	}
 	for _, col := range cols {

@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"braid/internal/mysqlwire"
 )
 
 // ExecBatch runs a packet of exactly n statements that return no rows, and appends the rows that each has matched to affected. The first
@@ -48,10 +50,10 @@ func (c *Conn) ok() (affected uint64, err error) {
 	default:
 		return 0, fmt.Errorf("%w: rows that nobody asked for", errMalformed)
 	}
-	f := fields{p: c.answer[1:]}
-	affected = f.int()
-	f.int() // insert id
-	if c.status = f.uint16(); f.bad {
+	f := mysqlwire.Fields{P: c.answer[1:]}
+	affected = f.Int()
+	f.Int() // insert id
+	if c.status = f.Uint16(); f.Bad {
 		return 0, errMalformed
 	}
 	return affected, nil

@@ -6,6 +6,8 @@ import (
 	"io"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"braid/internal/mysqlwire"
 )
 
 var errMalformed = errors.New("malformed packet")
@@ -83,16 +85,16 @@ func parseErr(p []byte) error {
 
 // parseOK reads an OK packet.
 func (c *Conn) parseOK(p []byte, res *Result) error {
-	f := fields{p: p[1:]}
-	res.Affected, res.InsertID = f.int(), f.int()
-	c.status, res.Warnings = f.uint16(), f.uint16()
-	if len(f.p) > 0 {
-		res.Info = string(f.bytes())
+	f := mysqlwire.Fields{P: p[1:]}
+	res.Affected, res.InsertID = f.Int(), f.Int()
+	c.status, res.Warnings = f.Uint16(), f.Uint16()
+	if len(f.P) > 0 {
+		res.Info = string(f.Bytes())
 	}
 	if c.status&mysql.SERVER_SESSION_STATE_CHANGED != 0 {
-		res.GTID = trackedGTID(f.bytes())
+		res.GTID = trackedGTID(f.Bytes())
 	}
-	if f.bad {
+	if f.Bad {
 		return errMalformed
 	}
 	return nil
@@ -100,83 +102,14 @@ func (c *Conn) parseOK(p []byte, res *Result) error {
 
 // trackedGTID finds the GTIDs among the session's changes; they come when session_track_gtids asks for them.
 func trackedGTID(p []byte) string {
-	for f := (fields{p: p}); len(f.p) > 0 && !f.bad; {
-		kind := f.p[0]
-		f.p = f.p[1:]
-		body := f.bytes()
+	for f := (mysqlwire.Fields{P: p}); len(f.P) > 0 && !f.Bad; {
+		kind := f.P[0]
+		f.P = f.P[1:]
+		body := f.Bytes()
 		if kind == mysql.SESSION_TRACK_GTIDS && len(body) > 1 {
-			gtid := fields{p: body[1:]} // the first byte is the encoding; 0 is the only one
-			return string(gtid.bytes())
+			gtid := mysqlwire.Fields{P: body[1:]} // the first byte is the encoding; 0 is the only one
+			return string(gtid.Bytes())
 		}
 	}
 	return ""
-}
-
-// fields reads a packet's fields in order; bad is set when it ends too early.
-type fields struct {
-	p   []byte
-	bad bool
-}
-
-func (f *fields) take(n int) []byte {
-	if n < 0 || n > len(f.p) {
-		f.p, f.bad = nil, true
-		return nil
-	}
-	b := f.p[:n:n]
-	f.p = f.p[n:]
-	return b
-}
-
-func (f *fields) uint16() uint16 {
-	if b := f.take(2); b != nil {
-		return binary.LittleEndian.Uint16(b)
-	}
-	return 0
-}
-
-// int reads a length-encoded integer.
-func (f *fields) int() uint64 {
-	first := f.take(1)
-	if first == nil {
-		return 0
-	}
-	n := 0
-	switch first[0] {
-	case 0xfc:
-		n = 2
-	case 0xfd:
-		n = 3
-	case 0xfe:
-		n = 8
-	default:
-		return uint64(first[0])
-	}
-	var v uint64
-	for i, b := range f.take(n) {
-		v |= uint64(b) << (8 * i)
-	}
-	return v
-}
-
-// bytes reads a length-encoded string; the result points into the packet.
-func (f *fields) bytes() []byte {
-	n := f.int()
-	if n > uint64(len(f.p)) {
-		f.p, f.bad = nil, true
-		return nil
-	}
-	return f.take(int(n))
-}
-
-// row reads a text row into cells: nil is NULL, an empty string is not.
-func (f *fields) row(cells [][]byte) bool {
-	for i := range cells {
-		if len(f.p) > 0 && f.p[0] == 0xfb {
-			cells[i], f.p = nil, f.p[1:]
-			continue
-		}
-		cells[i] = f.bytes()
-	}
-	return !f.bad && len(f.p) == 0
 }

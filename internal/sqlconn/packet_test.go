@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"braid/internal/mysqlwire"
 )
 
 // Whatever a server sends, reading it ends in cells or in "malformed", never in a panic or a read past the packet.
@@ -15,7 +17,7 @@ func FuzzRow(f *testing.F) {
 	f.Add([]byte{0xfe, 255, 255, 255, 255, 255, 255, 255, 255, 'x'}, 1)
 	f.Fuzz(func(t *testing.T, p []byte, columns int) {
 		cells := make([][]byte, max(0, columns%100))
-		(&fields{p: p}).row(cells)
+		(&mysqlwire.Fields{P: p}).Row(cells)
 		_ = parseErr(append([]byte{0xff}, p...))
 		_ = new(Conn).parseOK(append([]byte{0}, p...), new(Result))
 		trackedGTID(p)
@@ -36,7 +38,7 @@ func TestRowIsReadAsWritten(t *testing.T) {
 			p = appendCell(p, cell)
 		}
 		got := make([][]byte, len(want))
-		if !(&fields{p: p}).row(got) {
+		if !(&mysqlwire.Fields{P: p}).Row(got) {
 			t.Fatal("malformed")
 		}
 		for i := range want {
@@ -73,6 +75,6 @@ func BenchmarkRow(b *testing.B) {
 	cells := make([][]byte, 3)
 	b.ReportAllocs()
 	for b.Loop() {
-		(&fields{p: p}).row(cells)
+		(&mysqlwire.Fields{P: p}).Row(cells)
 	}
 }

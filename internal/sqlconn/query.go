@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
+
+	"braid/internal/mysqlwire"
 )
 
 // Result is the answer to one statement.
@@ -179,9 +181,9 @@ func (c *Conn) results(begin func(i int, res *Result) rowFunc) (index int, err e
 
 // resultset reads columns and rows; buf holds the column count.
 func (c *Conn) resultset(buf []byte, res *Result, begin func() rowFunc) ([]byte, error) {
-	count := fields{p: buf}
-	n := count.int()
-	if count.bad || n == 0 || n > 1<<16 {
+	count := mysqlwire.Fields{P: buf}
+	n := count.Int()
+	if count.Bad || n == 0 || n > 1<<16 {
 		return nil, errMalformed
 	}
 	res.Columns = make([]string, n)
@@ -190,11 +192,11 @@ func (c *Conn) resultset(buf []byte, res *Result, begin func() rowFunc) ([]byte,
 		if buf, err = c.readPacket(buf); err != nil {
 			return nil, err
 		}
-		f := fields{p: buf}
+		f := mysqlwire.Fields{P: buf}
 		for range 4 { // catalog, schema, table, original table
-			f.bytes()
+			f.Bytes()
 		}
-		if res.Columns[i] = string(f.bytes()); f.bad {
+		if res.Columns[i] = string(f.Bytes()); f.Bad {
 			return nil, errMalformed
 		}
 	}
@@ -221,8 +223,8 @@ func (c *Conn) rows(buf []byte, res *Result, row rowFunc) ([]byte, error) {
 		case buf[0] == mysql.ERR_HEADER:
 			return nil, parseErr(buf)
 		}
-		f := fields{p: buf}
-		if !f.row(cells) {
+		f := mysqlwire.Fields{P: buf}
+		if !f.Row(cells) {
 			return nil, errMalformed
 		}
 		if err := row(cells); err != nil {
