@@ -75,12 +75,9 @@ func (w workload) size() int {
 
 // key names the recorded backlog; workloads that differ in the target only share it.
 func (w workload) key() string {
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return '-'
-	}, strings.ToLower(strings.Split(w.name, ",")[0]))
+	name, _, _ := strings.Cut(w.name, ",")
+	name, _, _ = strings.Cut(name, ":")
+	name = strings.ReplaceAll(name, " ", "-")
 	return fmt.Sprintf("%s-%s-%dw-%d", w.base.key(), name, w.writers, w.size())
 }
 
