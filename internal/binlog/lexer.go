@@ -8,6 +8,9 @@ type lexer struct {
 	i      int
 	last   int  // where the last token began
 	quoted bool // the last token was a quoted name or a string
+
+	record bool // names are to be kept
+	names  []Name
 }
 
 // token returns the next token: a bare word as it stands, a quoted one without its quotes, or one byte of punctuation.
@@ -129,11 +132,21 @@ func (l *lexer) ident() string {
 
 // name reads table or db.table.
 func (l *lexer) name(db string) Object {
-	first := l.ident()
+	o := Object{DB: db, Table: l.ident()}
+	from, to := l.last, l.i
 	if l.acceptByte('.') {
-		return Object{DB: first, Table: l.ident()}
+		o.DB = o.Table
+		o.Table = l.ident()
+		to = l.i
 	}
-	return Object{DB: db, Table: first}
+	l.keep(o, from, to)
+	return o
+}
+
+func (l *lexer) keep(o Object, from, to int) {
+	if l.record {
+		l.names = append(l.names, Name{Object: o, from: from, to: to})
+	}
 }
 
 func (l *lexer) rest() string {

@@ -117,6 +117,8 @@ func classifyObject(verb string, l *lexer, db string) statement {
 		name := l.ident()
 		if name == "" || verb == "ALTER" && name == "CHARACTER" {
 			name = db
+		} else {
+			l.keep(Object{DB: name}, l.last, l.i)
 		}
 		return statement{kind: stmtDDL, objects: []Object{{DB: name}}}
 	}

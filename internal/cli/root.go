@@ -67,7 +67,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: "data", Title: "Moving data:"}, &cobra.Group{ID: "look", Title: "Looking and describing:"},
 		&cobra.Group{ID: "daemon", Title: "Daemons:"})
 	root.AddCommand(a.upCmd(), a.downCmd(), a.statusCmd(), a.demoCmd(), a.mysqlCmd())
-	root.AddCommand(a.moveCmd(), a.reshardCmd(), a.workflowCmd())
+	root.AddCommand(a.replicateCmd(), a.moveCmd(), a.reshardCmd(), a.workflowCmd())
 	root.AddCommand(a.keyspaceCmd(), a.shardCmd(), a.vschemaCmd(), a.schemaCmd(), a.routingCmd(), a.errorsCmd(), a.binlogCmd(), a.checkCmd())
 	root.AddCommand(a.tabletCmd(), a.gateCmd(), a.controllerCmd(), a.etcdCmd())
 	return root

@@ -136,6 +136,24 @@ func (r Rules) Name(db, table string) string {
 	return part(db) + "." + part(table)
 }
 
+// Database is where a database of the source is on the target, as far as it is replicated as a whole: if a rule follows all of its tables
+// that a pattern matches.
+func (r Rules) Database(db string) (target string, ok bool) {
+	if System(db) || !r.holds(db) {
+		return "", false
+	}
+	for i := range r.Rules {
+		rule := &r.Rules[i]
+		if !rule.Ignore && strings.HasPrefix(rule.Table, "/") && rule.DB != "" && named(rule.DB, db) {
+			if rule.TargetDB != "" {
+				return rule.TargetDB, true
+			}
+			return db, true
+		}
+	}
+	return "", false
+}
+
 // part quotes a name that could be taken for two.
 func part(name string) string {
 	if !strings.ContainsAny(name, ".`") {

@@ -23,7 +23,7 @@ type source struct {
 	Shard    string       `json:"shard"`
 	KeyRange string       `json:"key_range,omitempty"` // of the target
 	Rules    filter.Rules `json:"rules"`
-	OnDDL    string       `json:"on_ddl,omitempty"` // IGNORE is the only policy
+	OnDDL    string       `json:"on_ddl,omitempty"` // a DDLPolicy
 
 	Workers     int           `json:"workers,omitempty"`      // sessions that apply; 0: apply.DefaultWorkers
 	Parallel    writeset.Mode `json:"parallel,omitempty"`     // where dependencies come from
@@ -53,14 +53,17 @@ type row struct {
 	DBName       string
 	RowsCopied   int64
 	Transactions int64
+	laned        bool // it has lanes; what they say is in Pos, Timestamp and Transactions
 }
 
-const rowColumns = "id, workflow, source, pos, IFNULL(stop_pos,''), max_tps, max_replication_lag, cell, tablet_types, time_updated, " +
-	"transaction_timestamp, state, IFNULL(message,''), db_name, rows_copied, transactions"
+const rowColumns = "v.id, v.workflow, v.source, v.pos, IFNULL(v.stop_pos,''), v.max_tps, v.max_replication_lag, v.cell, v.tablet_types, v.time_updated, " +
+	"v.transaction_timestamp, v.state, IFNULL(v.message,''), v.db_name, v.rows_copied, v.transactions"
 
-// loadRows reads the streams that a condition selects, in order of id.
+// loadRows reads the streams that a condition selects, in order of id. A stream's position is its row's and its lanes' together; one
+// statement reads both, so that none moves in between.
 func loadRows(ctx context.Context, conn *sqlconn.Conn, where string) ([]*row, error) {
-	res, err := conn.Query(ctx, "SELECT "+rowColumns+" FROM _braid.vreplication WHERE "+where+" ORDER BY id")
+	res, err := conn.Query(ctx, "SELECT "+rowColumns+", l.gtids, l.transactions, l.transaction_timestamp FROM _braid.vreplication v "+
+		"LEFT JOIN _braid.lanes l ON l.vrepl_id=v.id WHERE "+where+" ORDER BY v.id, l.lane")
 	if err != nil {
 		return nil, fmt.Errorf("read streams: %w", err)
 	}
@@ -70,9 +73,37 @@ func loadRows(ctx context.Context, conn *sqlconn.Conn, where string) ([]*row, er
 		if err != nil {
 			return nil, fmt.Errorf("read streams: stream %s: %w", cells[0], err)
 		}
-		rows = append(rows, r)
+		if n := len(rows); n == 0 || rows[n-1].ID != r.ID {
+			rows = append(rows, r)
+		}
+		if err := rows[len(rows)-1].addLane(cells[len(cells)-3:]); err != nil {
+			return nil, fmt.Errorf("read streams: lanes of stream %s: %w", cells[0], err)
+		}
 	}
 	return rows, nil
+}
+
+// addLane takes what a lane says; nothing when the stream has none.
+func (r *row) addLane(c [][]byte) error {
+	if c[0] == nil {
+		return nil
+	}
+	set, err := gtid.Parse(string(c[0]))
+	if err != nil {
+		return err
+	}
+	transactions, err := strconv.ParseInt(string(c[1]), 10, 64)
+	if err != nil {
+		return err
+	}
+	timestamp, err := strconv.ParseInt(string(c[2]), 10, 64)
+	if err != nil {
+		return err
+	}
+	r.laned, r.Pos = true, r.Pos.Union(set)
+	r.Transactions += transactions
+	r.Timestamp = max(r.Timestamp, timestamp)
+	return nil
 }
 
 func parseRow(c [][]byte) (*row, error) {

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"braid/internal/apply"
-	"braid/internal/base/errs"
 	"braid/internal/gtid"
 	"braid/internal/sqlconn"
 	"braid/internal/vstream"
@@ -26,12 +25,13 @@ const (
 // run is one attempt of a stream, from the connection to the first failure. Everything is owned by the goroutine of
 // run, which is the applier; a second goroutine receives, a third compares chunks while a diff runs.
 type run struct {
-	c   *controller
-	log *slog.Logger
+	c     *controller
+	log   *slog.Logger
+	guard guard
 
 	row    *row
-	others []*row // the workflow's other streams
-	conn   *sqlconn.Conn
+	others []*row        // the workflow's other streams
+	conn   *sqlconn.Conn // the control session; workers have their own
 	source vstream.Source
 	stream vstream.Stream
 	ap     *apply.Applier
@@ -43,19 +43,19 @@ type run struct {
 	differ   *differ
 	checking bool // foreign keys
 
-	sourceUS       int64 // when the source committed, or had, the last item whose lag was not measured yet
-	stopping       bool  // the stop position is reached by the commit under way
+	measuredUS     int64 // how far the source was read when the lag was measured last; of the commits' callback
+	paced          int64 // transactions since the last pause for max_tps
 	savedAt        time.Time
 	contested      contested
 	contestedSince time.Time
-	said           string // the row's message
-	saidOnce       bool   // the next commit takes it away
-	progressed     bool   // something was committed, so the next failure is a new one
+	said           string                 // the row's message
+	saidOnce       bool                   // the next commit takes it away
+	trouble        atomic.Pointer[string] // what a worker wants the row to say
+	progressed     atomic.Bool            // something was committed, so the next failure is a new one
 }
 
-// run holds the stream's lock on the very session that writes: MySQL gives it up when that session has ended and its open
-// transaction is decided. So no two appliers of a stream ever write, and the position that is read after the lock is
-// the outcome of a COMMIT whose answer was lost (A1).
+// run is the stream from the connection to the first failure. The position is read when no session of an earlier run lives any more:
+// it is the outcome also of a COMMIT whose answer was lost (A1).
 func (r *run) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -85,6 +85,7 @@ func (r *run) run(ctx context.Context) error {
 		return r.apply(gctx, batches)
 	})
 	err = group.Wait()
+	r.ap.Close()
 	r.differ.close()
 	if cerr := r.stream.Close(); cerr != nil && err == nil {
 		err = cerr
@@ -107,23 +108,23 @@ func (r *run) load(ctx context.Context) error {
 	if err := apply.Session(ctx, r.conn); err != nil {
 		return err
 	}
-	if err := r.lock(ctx); err != nil {
+	if err := r.takeOver(ctx); err != nil {
 		return err
 	}
-	rows, err := loadRows(ctx, r.conn, r.c.e.scope())
+	all, err := loadRows(ctx, r.conn, r.c.e.scope())
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
+	for _, row := range all {
 		if row.ID == r.c.id {
-			r.row, r.others = row, siblings(rows, row)
+			r.row, r.others = row, siblings(all, row)
 		}
 	}
 	if r.row == nil || !r.row.State.wanted() {
 		return errNotWanted
 	}
-	if r.row.Source.OnDDL != "" && r.row.Source.OnDDL != "IGNORE" {
-		return permanent{errs.New(errs.BadInput, nil, "stream %d: policy %q for DDL is not one that streams follow: IGNORE is", r.row.ID, r.row.Source.OnDDL)}
+	if err := r.fold(ctx); err != nil {
+		return err
 	}
 	if r.copies, r.order, err = loadCopies(ctx, r.conn, r.row.ID); err != nil {
 		return err
@@ -134,37 +135,17 @@ func (r *run) load(ctx context.Context) error {
 	r.c.contested.Store(int64(r.contested.count()))
 	r.plans = map[uint32]*tablePlan{}
 	r.windows.open = map[uint64]*window{}
-	r.ap = apply.New(apply.Config{Save: r.save, Contest: r.contest, Contested: r.contested.any, Kept: r.kept, Committed: r.committed, Repeats: r.repeats}, r.conn, r.row.Pos)
+	r.ap = apply.New(apply.Config{
+		Workers: r.row.Source.Workers, Mode: r.row.Source.Parallel, Order: r.commitOrder(),
+		Connect: r.connect, Control: r.conn, SaveLane: r.saveLane, SaveBase: r.saveBase, Committed: r.committed, Repeats: r.repeats,
+		Rows: rows.SessionConfig{Contest: r.contest, Contested: r.contested.any, Kept: r.kept},
+	}, r.row.Pos)
 	r.c.begin(r.row.Pos)
 	if r.reached(r.row.Pos) {
 		return r.stopHere(ctx)
 	}
 	return nil
 }
-
-// lockPatience is how long the session of an earlier run may need to end before it is killed. It belongs to a process that
-// died without a word, or to one that was cut off.
-const lockPatience = 3 * time.Second
-
-func (r *run) lock(ctx context.Context) error {
-	name := sqlconn.Quote(fmt.Sprintf("braid_stream_%d", r.c.id))
-	res, err := r.conn.Query(ctx, fmt.Sprintf("SELECT GET_LOCK(%s, %d)", name, int(lockPatience.Seconds())))
-	if err != nil {
-		return fmt.Errorf("lock stream: %w", err)
-	}
-	if string(res.Rows[0][0]) == "1" {
-		return nil
-	}
-	if res, err = r.conn.Query(ctx, "SELECT IS_USED_LOCK("+name+")"); err == nil && res.Rows[0][0] != nil {
-		r.log.Warn("the session of an earlier run is killed", "session", string(res.Rows[0][0]))
-		if _, err = r.conn.Exec(ctx, "KILL "+string(res.Rows[0][0])); err != nil && sqlconn.ErrCode(err) != erNoSuchThread {
-			return fmt.Errorf("lock stream: kill the session of an earlier run: %w", err)
-		}
-	}
-	return errors.New("waits for the session of an earlier run to end")
-}
-
-const erNoSuchThread = 1094
 
 func (r *run) receive(ctx context.Context, batches chan<- []vstream.Item) error {
 	for {
@@ -183,7 +164,7 @@ func (r *run) receive(ctx context.Context, batches chan<- []vstream.Item) error 
 	}
 }
 
-// apply takes what is received. Whatever is there already goes into one commit; when nothing is, it commits at once.
+// apply takes what is received. Workers commit what is there by themselves.
 func (r *run) apply(ctx context.Context, batches <-chan []vstream.Item) error {
 	tick := time.NewTicker(savePeriod)
 	defer tick.Stop()
@@ -208,6 +189,7 @@ func (r *run) apply(ctx context.Context, batches <-chan []vstream.Item) error {
 			if err := r.differ.compared(ctx, outcome); err != nil {
 				return err
 			}
+		case <-r.ap.Events():
 		case <-r.c.kick:
 		case <-tick.C:
 		case <-ctx.Done():
@@ -216,22 +198,28 @@ func (r *run) apply(ctx context.Context, batches <-chan []vstream.Item) error {
 	}
 }
 
-// idle commits what there is, saves a position that is due, and asks for the next window.
+// idle saves a position that is due, and asks for the next window.
 func (r *run) idle(ctx context.Context) error {
-	if r.ap.Pending() {
-		if err := r.commit(ctx); err != nil {
-			return err
-		}
-	} else if r.ap.Unsaved() && (r.c.waited() || time.Since(r.savedAt) >= savePeriod) {
-		if err := r.commit(ctx); err != nil {
-			return err
-		}
+	if err := r.ap.Poll(ctx); err != nil {
+		return err
 	}
+	if r.ap.Unsaved() && (r.c.waited() || time.Since(r.savedAt) >= savePeriod) {
+		if err := r.ap.Save(ctx); err != nil {
+			return err
+		}
+		r.savedAt = time.Now()
+	}
+	r.ap.Rest()
 	return r.attend(ctx)
 }
 
 // attend does what is due beside the stream's items. A stream that is never idle gets to it between two batches.
 func (r *run) attend(ctx context.Context) error {
+	if text := r.trouble.Swap(nil); text != nil {
+		r.say(*text)
+	} else if r.saidOnce && !r.ap.Pending() {
+		r.say("")
+	}
 	select {
 	case outcome := <-r.differ.outcomes:
 		if err := r.differ.compared(ctx, outcome); err != nil {
@@ -281,19 +269,19 @@ func (r *run) transaction(ctx context.Context, tx *vstream.Transaction) error {
 	}
 	if r.row.hasStop && r.passed(tx) {
 		r.ap.Skip(r.row.StopPos)
-		return r.commit(ctx)
+		return r.stop(ctx)
+	}
+	if err := r.delay(ctx, tx); err != nil {
+		return err
 	}
 	r.differ.watch(tx)
 	if err := r.ap.Add(ctx, tx); err != nil {
 		return err
 	}
-	if r.sourceUS = tx.CommitUS; !r.ap.Pending() { // it was committed, or has no rows for us
-		r.after()
-	}
 	if tx.Last && r.row.hasStop && r.reached(r.ap.Position()) {
-		return r.commit(ctx)
+		return r.stop(ctx)
 	}
-	return r.throttle(ctx)
+	return r.throttle(ctx, tx)
 }
 
 // heartbeat says that everything before it is all there was at SourceUS.
@@ -305,86 +293,28 @@ func (r *run) heartbeat(ctx context.Context, h *vstream.Heartbeat) error {
 	if r.row.Pos.Empty() {
 		return r.initialize(ctx, position)
 	}
-	r.ap.Skip(position)
+	r.ap.Heard(position, h.SourceUS)
 	if r.row.hasStop && r.reached(r.ap.Position()) {
-		return r.commit(ctx)
-	}
-	if r.sourceUS = h.SourceUS; !r.ap.Pending() {
-		r.after()
+		return r.stop(ctx)
 	}
 	return nil
 }
 
-// ddl is logged and not run: a workflow brings both sides' definitions itself. If the table does not fit any more, its next
-// change says so.
-func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
-	r.log.Info("DDL of the source is ignored", "gtid", d.GTID, "sql", d.SQL)
-	if err := r.commit(ctx); err != nil {
-		return err
-	}
-	if d.GTID != "" {
-		position := r.ap.Position()
-		if err := position.Add(d.GTID); err != nil {
-			return permanent{err}
-		}
-		r.ap.Skip(position)
-	}
-	if err := r.c.e.exec(ctx, logStatement(r.row.ID, "ddl ignored", r.row.State, d.SQL)); err != nil {
-		return err
-	}
-	return r.commit(ctx)
-}
-
-// commit commits everything that was added, and wakes who waits for it.
+// commit returns when everything that was added is committed.
 func (r *run) commit(ctx context.Context) error {
-	saved := r.ap.Saved()
 	if err := r.ap.Drain(ctx); err != nil {
 		return err
 	}
-	if !saved.Equal(r.ap.Saved()) {
-		r.savedAt = time.Now()
-	}
-	r.after()
-	if r.saidOnce && !r.ap.Pending() {
-		r.say("")
-	}
-	if r.stopping && r.reached(r.ap.Saved()) {
-		r.stopped()
-		return errNotWanted
-	}
+	r.savedAt = time.Now()
 	return nil
 }
 
-// after publishes what the data has reached.
-func (r *run) after() {
-	r.progressed = true
-	if r.ap.Pending() {
-		return
-	}
-	r.c.measured(r.sourceUS)
-	r.sourceUS = 0
-	r.c.advance(r.ap.Position(), r.ap.Saved())
-}
-
-// save is the statement that goes with every commit (A1).
-func (r *run) save(p apply.Progress) string {
-	sql := fmt.Sprintf("UPDATE _braid.vreplication SET pos='%s', time_updated=%d", p.Position, nowUS())
-	if p.CommitUS > 0 {
-		sql += fmt.Sprintf(", transaction_timestamp=%d", p.CommitUS)
-	}
-	if p.Transactions > 0 {
-		sql += fmt.Sprintf(", transactions=transactions+%d", p.Transactions)
-	}
-	if r.stopping = r.reached(p.Position); r.stopping {
-		sql += ", state='Stopped', message='reached the stop position'"
-	}
-	return sql + fmt.Sprintf(" WHERE id=%d", r.row.ID)
-}
-
-// repeats is told by the applier that a packet is sent again.
+// repeats is told by a worker that a group is sent again.
 func (r *run) repeats(err error, attempt int) {
 	if attempt == 5 { // about ten seconds of lock waits, or a storm of deadlocks
-		r.say("repeats a transaction: " + err.Error())
+		text := "repeats a transaction: " + err.Error()
+		r.trouble.Store(&text)
+		r.c.poke()
 	}
 }
 
@@ -405,16 +335,50 @@ func (r *run) stay(text string) {
 }
 
 // throttle keeps to max_tps.
-func (r *run) throttle(ctx context.Context) error {
-	if r.row.MaxTPS <= 0 || r.ap.Pending() && r.ap.Transactions() < r.row.MaxTPS/10+1 {
+func (r *run) throttle(ctx context.Context, tx *vstream.Transaction) error {
+	if r.row.MaxTPS <= 0 || !tx.Last || len(tx.Changes) == 0 {
 		return nil
 	}
-	n := r.ap.Transactions()
-	if err := r.commit(ctx); err != nil {
-		return err
+	if r.paced++; r.paced < r.row.MaxTPS/10+1 {
+		return nil
 	}
+	n := r.paced
+	r.paced = 0
 	if !sleep(ctx, time.Duration(n)*time.Second/time.Duration(r.row.MaxTPS)) {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// delay holds a transaction back until it is old enough.
+func (r *run) delay(ctx context.Context, tx *vstream.Transaction) error {
+	if r.row.Source.Delay <= 0 || tx.CommitUS == 0 || r.ap.Open() {
+		return nil
+	}
+	due := time.UnixMicro(tx.CommitUS).Add(time.Duration(r.row.Source.Delay) * time.Millisecond)
+	for {
+		wait := time.Until(due)
+		if wait <= 0 {
+			return nil
+		}
+		if err := r.idle(ctx); err != nil { // what came before goes on
+			return err
+		}
+		if !sleep(ctx, min(wait, savePeriod)) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// commitOrder is relaxed while tables are copied: nobody is to read the target then.
+func (r *run) commitOrder() apply.Order {
+	if r.row.Pos.Empty() {
+		return apply.Relaxed
+	}
+	for _, tc := range r.order {
+		if !tc.done {
+			return apply.Relaxed
+		}
+	}
+	return r.row.Source.CommitOrder
 }

@@ -55,11 +55,8 @@ type Spec struct {
 	Skip            gtid.Set      // transactions that are counted as applied, without being looked at
 }
 
-// ErrOtherRules says that a stream exists with other rules: its target has what those asked for.
-var ErrOtherRules = fmt.Errorf("the stream was made with other rules")
-
 // Put makes a stream, or changes one that exists: its options, its stop position, what it skips. One that is stopped or in error is
-// started. Rules cannot be changed: ErrOtherRules.
+// started. Rules cannot be changed: errs.OtherRules.
 func (e *Engine) Put(ctx context.Context, spec Spec) (*tabletpb.StreamStatus, error) {
 	e.reconciling.Lock()
 	err := e.put(ctx, &spec)
@@ -130,7 +127,7 @@ func stopLiteral(stop gtid.Set) string {
 
 func (e *Engine) putOver(have *row, spec *Spec, raw string) ([]string, error) {
 	if !bytes.Equal(have.Source.Rules.JSON(), spec.Rules.JSON()) {
-		return nil, ErrOtherRules
+		return nil, errs.New(errs.OtherRules, nil, "it has %s, and is asked for %s", have.Source.Rules.JSON(), spec.Rules.JSON())
 	}
 	var sql []string
 	if !spec.Skip.Empty() {

@@ -230,13 +230,17 @@ func (c *catalog) compileHistoric(ctx context.Context, tm *binlog.TableMap, m *r
 	return t.compiled(decoder, tm), nil
 }
 
-// changed forgets the definitions of what a DDL touched, and returns the followed tables among them.
+// changed forgets the definitions of what a DDL touched, and returns the followed tables among them; a database that is followed as a whole is
+// one without a table's name.
 func (c *catalog) changed(objects []binlog.Object) []string {
 	var followed []string
 	for _, o := range objects {
 		if o.Table != "" {
 			followed = append(followed, c.spelt(o)...)
 			continue
+		}
+		if _, whole := c.rules.Database(o.DB); whole && c.rules.Qualified() {
+			followed = append(followed, c.rules.Name(o.DB, ""))
 		}
 		for name, t := range c.tables { // DROP DATABASE
 			if strings.EqualFold(o.DB, t.def.DB) {

@@ -153,10 +153,20 @@ var (
 		Cause:  "streams need GTID mode, binlog_format=ROW, binlog_row_image=FULL, and the privileges that the message names",
 		Remedy: "Run the statements that the message gives, on the source, then repeat.",
 	})
+	ServerUnsupported = define(Def{
+		Code: "BRAID2007", Name: "SERVER_UNSUPPORTED", Text: "the server is of a kind that cannot be used", GRPC: codes.FailedPrecondition, Class: ActionRequired,
+		Cause:  "it is MariaDB, or older than MySQL 8.0",
+		Remedy: "Use MySQL 8.0 or later (Percona Server and the cloud vendors' MySQL are as good).",
+	})
 	Canceled = define(Def{
 		Code: "BRAID2006", Name: "CANCELED", Text: "canceled", GRPC: codes.Canceled, MySQLErrno: erInterrupted, SQLState: "70100", Retry: RetryUnknown,
 		Cause:  "the caller went away or interrupted it",
 		Remedy: "Repeat it when it is wanted.",
+	})
+	TargetPrecondition = define(Def{
+		Code: "BRAID2008", Name: "TARGET_PRECONDITION", Text: "the target is not set up to be written", GRPC: codes.FailedPrecondition, Class: ActionRequired,
+		Cause:  "the server is read-only, of another kind, the source itself, or the account lacks privileges; the message names it",
+		Remedy: "Run the statements that the message gives, on the target, then repeat. `braid check target` shows all that is needed.",
 	})
 )
 
@@ -206,6 +216,26 @@ var (
 		Code: "BRAID3009", Name: "BINLOG_DAMAGED", Text: "binlog file is damaged", GRPC: codes.DataLoss,
 		Cause:  "the file was cut off, copied while it was written, or changed on its disk",
 		Remedy: "Copy the file again, or read the log from the server (--dsn). `mysqlbinlog --verify-binlog-checksum` tells whether the server's own file is good.",
+	})
+	TargetNotEmpty = define(Def{
+		Code: "BRAID3010", Name: "TARGET_NOT_EMPTY", Text: "the target has rows of others", GRPC: codes.FailedPrecondition, Class: ActionRequired,
+		Cause:  "a table has rows before the copy begins, or another stream writes to it; the copy would overwrite some and leave others",
+		Remedy: "Empty the table, or choose another one with --rename. If the rows may stay: --allow-nonempty.",
+	})
+	DDLStopped = define(Def{
+		Code: "BRAID3011", Name: "DDL_STOPPED", Text: "the stream stands in front of a DDL statement", GRPC: codes.FailedPrecondition,
+		Cause:  "the stream's policy for DDL is stop, or the statement cannot be run on the target as it is, or its run failed there",
+		Remedy: "Do on the target what the statement does, then let the stream go on behind it: `braid replicate … --skip <its GTID>`.",
+	})
+	OtherRules = define(Def{
+		Code: "BRAID3012", Name: "OTHER_RULES", Text: "the stream was made with other rules", GRPC: codes.FailedPrecondition, Class: ActionRequired,
+		Cause:  "a stream of this name is on the target, and selects or renames other tables, or has other conditions",
+		Remedy: "Repeat the earlier options, or begin another stream with --name. `braid stream show` prints what it was made with.",
+	})
+	StreamInUse = define(Def{
+		Code: "BRAID3013", Name: "STREAM_IN_USE", Text: "another process runs the stream", GRPC: codes.Aborted, Class: ActionRequired, Retry: RetrySafe,
+		Cause:  "`braid replicate` runs already, with the same target and the same name",
+		Remedy: "End that process, or give this one another --name.",
 	})
 )
 

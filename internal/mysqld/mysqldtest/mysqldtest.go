@@ -70,6 +70,20 @@ func Shared(t testing.TB) (server *mysqld.Server, db string) {
 
 var databases atomic.Int64
 
+// other is a second server of the whole test binary.
+var other = sync.OnceValues(func() (*mysqld.Server, error) { return start(context.Background(), Options{}) })
+
+// Other returns a server that is not Shared's, for tests of what happens between two. Databases are made and dropped by the test.
+func Other(t testing.TB) *mysqld.Server {
+	t.Helper()
+	needsMySQL(t)
+	server, err := other()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
+
 // clean makes a short database name of a test's name.
 func clean(name string) string {
 	name = strings.Map(func(r rune) rune {

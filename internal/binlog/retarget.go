@@ -1,0 +1,107 @@
+package binlog
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Name is an object that a DDL statement names, and where in its text.
+type Name struct {
+	Object
+	Reference bool // it is looked at, not changed: the parent of a foreign key, the model of CREATE TABLE … LIKE
+	from, to  int
+}
+
+// DDLNames lists the objects of a DDL statement, in the order of the text. db is its default database. Of a statement that is
+// no DDL, or none that concerns tables, it returns none.
+func DDLNames(sql, db string) []Name {
+	l := &lexer{s: sql, record: true}
+	st := classifyDDL(l.word(), l, db)
+	if st.kind != stmtDDL {
+		return nil
+	}
+	names := l.names
+	if len(names) == 0 && len(st.objects) == 1 && st.objects[0].Table == "" { // ALTER DATABASE without a name
+		return []Name{{Object: st.objects[0], from: -1, to: -1}}
+	}
+	names = append(names, references(sql, names)...)
+	slices.SortFunc(names, func(a, b Name) int { return cmp.Compare(a.from, b.from) })
+	return slices.CompactFunc(names, func(a, b Name) bool { return a.from == b.from })
+}
+
+// references are the names behind REFERENCES, and behind the LIKE that follows a new table's name. Without a database they are in that
+// of the table.
+func references(sql string, changed []Name) (found []Name) {
+	if len(changed) == 0 {
+		return nil
+	}
+	l := &lexer{s: sql, record: true}
+	verb := l.word()
+	for {
+		tok, ok := l.token()
+		if !ok {
+			return found
+		}
+		behind := l.last >= changed[0].to // LIKE must be the first word behind the name
+		if l.quoted || !strings.EqualFold(tok, "REFERENCES") && !(verb == "CREATE" && strings.EqualFold(tok, "LIKE") && behind && first(sql[changed[0].to:l.last])) {
+			continue
+		}
+		l.names = nil
+		l.name(changed[0].DB)
+		for _, n := range l.names {
+			n.Reference = true
+			found = append(found, n)
+		}
+	}
+}
+
+// first says that nothing but space and a parenthesis stand in s.
+func first(s string) bool { return strings.Trim(s, " \t\r\n(") == "" }
+
+// Retarget rewrites a DDL statement for other names. place is asked for each of its names, in their order.
+func Retarget(sql string, names []Name, place func(Name) Object) string {
+	var b strings.Builder
+	at := 0
+	for _, n := range names {
+		if n.from < 0 {
+			continue
+		}
+		o := place(n)
+		b.WriteString(sql[at:n.from])
+		b.WriteString(quoteName(o.DB))
+		if o.Table != "" {
+			b.WriteString("." + quoteName(o.Table))
+		}
+		at = n.to
+	}
+	b.WriteString(sql[at:])
+	return b.String()
+}
+
+func quoteName(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
+
+// WithoutRows is the statement of a CREATE TABLE … SELECT without its last words, START TRANSACTION, which say that rows follow.
+func WithoutRows(sql string) string {
+	if !endsWithStartTransaction(sql) {
+		return sql
+	}
+	l := &lexer{s: sql}
+	at := len(sql)
+	for tok, ok := l.token(); ok; tok, ok = l.token() {
+		if !l.quoted && strings.EqualFold(tok, "START") {
+			at = l.last
+		}
+	}
+	return strings.TrimSpace(sql[:at])
+}
+
+// DropTables is DROP TABLE IF EXISTS for some of the tables that a DROP TABLE names.
+func DropTables(objects []Object) string {
+	names := make([]string, len(objects))
+	for i, o := range objects {
+		names[i] = quoteName(o.DB) + "." + quoteName(o.Table)
+	}
+	return fmt.Sprintf("DROP TABLE IF EXISTS %s", strings.Join(names, ", "))
+}

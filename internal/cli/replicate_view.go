@@ -1,0 +1,174 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"braid/internal/replicate"
+)
+
+// linePeriod is how often a status line is written where there is no terminal; changes of the state are told at once.
+const linePeriod = 10 * time.Second
+
+// replicateView shows a replication: a block that is drawn over itself on a terminal, lines elsewhere, JSON lines when asked. Log lines
+// come above the block.
+type replicateView struct {
+	json bool
+	live bool
+	out  io.Writer // JSON
+	err  io.Writer // everything else
+
+	mu struct {
+		sync.Mutex
+		drawn  int // lines of the block
+		told   string
+		toldAt time.Time
+		last   replicate.Status
+	}
+}
+
+func newReplicateView(a *app) *replicateView {
+	return &replicateView{json: a.output == "json", live: a.output != "json" && terminal(a.err), out: a.out, err: a.err}
+}
+
+// handler writes log records: as JSON beside JSON lines, else as text.
+func (v *replicateView) handler() slog.Handler {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if v.json {
+		return slog.NewJSONHandler(v.err, options)
+	}
+	return slog.NewTextHandler(above{v}, options)
+}
+
+// above is a writer that moves the block down.
+type above struct{ v *replicateView }
+
+func (w above) Write(p []byte) (int, error) {
+	w.v.mu.Lock()
+	defer w.v.mu.Unlock()
+	w.v.erase()
+	return w.v.err.Write(p)
+}
+
+func (v *replicateView) report(s replicate.Status) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	defer func() { v.mu.last = s }()
+	switch {
+	case v.json:
+		raw, err := json.Marshal(struct {
+			APIVersion string `json:"apiVersion"`
+			replicate.Status
+		}{apiVersion, s})
+		if err == nil {
+			fmt.Fprintf(v.out, "%s\n", raw)
+		}
+	case v.live:
+		v.erase()
+		lines := statusBlock(s)
+		fmt.Fprintln(v.err, strings.Join(lines, "\n"))
+		v.mu.drawn = len(lines)
+	default:
+		told := s.State + s.Message
+		if told == v.mu.told && s.Time.Sub(v.mu.toldAt) < linePeriod && !s.Final {
+			return
+		}
+		v.mu.told, v.mu.toldAt = told, s.Time
+		fmt.Fprintln(v.err, statusLine(s))
+	}
+}
+
+// erase takes the block away. It runs under the lock.
+func (v *replicateView) erase() {
+	if v.mu.drawn > 0 {
+		fmt.Fprintf(v.err, "\x1b[%dA\x1b[J", v.mu.drawn)
+		v.mu.drawn = 0
+	}
+}
+
+func (v *replicateView) close() {}
+
+// statusLine is a status in one line.
+func statusLine(s replicate.Status) string {
+	parts := []string{s.Name + ": " + s.State}
+	if s.State == "Copying" || s.State == "Init" {
+		parts = append(parts, copyText(s))
+	}
+	parts = append(parts, fmt.Sprintf("%s tx/s", thousands(int64(s.TPS))), "lag "+lagText(s))
+	if s.BehindGTIDs > 0 {
+		parts = append(parts, fmt.Sprintf("%s behind", thousands(s.BehindGTIDs)))
+	}
+	if s.ETASeconds > 0 {
+		parts = append(parts, "ETA "+(time.Duration(s.ETASeconds)*time.Second).String())
+	}
+	if s.Message != "" {
+		parts = append(parts, s.Message)
+	}
+	return strings.Join(parts, "  ")
+}
+
+func copyText(s replicate.Status) string {
+	done := 0
+	for _, t := range s.Tables {
+		if t.Done {
+			done++
+		}
+	}
+	text := fmt.Sprintf("%s of about %s rows", thousands(s.RowsCopied), thousands(s.RowsTotal))
+	if s.RowsTotal > 0 {
+		text += fmt.Sprintf(" (%d %%)", 100*s.RowsCopied/s.RowsTotal)
+	}
+	return text + fmt.Sprintf(", %d of %d tables, %s rows/s", done, len(s.Tables), thousands(int64(s.RowsPerS)))
+}
+
+func lagText(s replicate.Status) string {
+	if s.LagMS < 0 {
+		return "unknown"
+	}
+	d := time.Duration(s.LagMS) * time.Millisecond
+	if d >= 10*time.Second {
+		d = d.Round(time.Second)
+	}
+	return d.String()
+}
+
+// thousands writes a number in groups: 1,234,567.
+func thousands(n int64) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// statusBlock is a status on a terminal.
+func statusBlock(s replicate.Status) []string {
+	lines := []string{fmt.Sprintf("%s  %s", s.Name, s.State)}
+	lines = append(lines, "  copy    "+copyText(s)+bar(s.RowsCopied, s.RowsTotal))
+	follow := fmt.Sprintf("  follow  %s transactions, %s/s, lag %s", thousands(s.Transactions), thousands(int64(s.TPS)), lagText(s))
+	if s.BehindGTIDs >= 0 {
+		follow += fmt.Sprintf(", %s transactions behind", thousands(s.BehindGTIDs))
+	}
+	lines = append(lines, follow)
+	if s.ETASeconds > 0 {
+		lines = append(lines, "  ETA     "+(time.Duration(s.ETASeconds)*time.Second).String())
+	}
+	if s.Message != "" {
+		lines = append(lines, "  waits   "+s.Message)
+	}
+	return lines
+}
+
+func bar(n, of int64) string {
+	if of <= 0 {
+		return ""
+	}
+	const width = 20
+	full := int(min(n*width/of, width))
+	return "  [" + strings.Repeat("#", full) + strings.Repeat(".", width-full) + "]"
+}

@@ -1,0 +1,205 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"braid/internal/apply/rows"
+	"braid/internal/base/errs"
+	"braid/internal/filter"
+	"braid/internal/gtid"
+	"braid/internal/schema"
+	"braid/internal/sqlconn"
+	"braid/internal/vreplication"
+	"braid/internal/vstream"
+)
+
+// plan is what is replicated, as both sides are now.
+type plan struct {
+	rules  filter.Rules
+	tables []*table
+}
+
+// table is a source table and its place on the target.
+type table struct {
+	source *schema.Table
+	db     string // on the target
+	name   string
+	target *schema.Table // nil: to be made
+}
+
+func (t *table) String() string { return t.source.DB + "." + t.source.Name }
+
+// target is the quoted name on the target.
+func (t *table) quoted() string { return sqlconn.QuoteIdent(t.db) + "." + sqlconn.QuoteIdent(t.name) }
+
+// databases are those of the target that are written, in order.
+func (p *plan) databases() []string {
+	var names []string
+	for _, t := range p.tables {
+		names = append(names, t.db)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// newPlan reads what the rules select on the source.
+func newPlan(ctx context.Context, source *sqlconn.Conn, local *vstream.Local, rules filter.Rules) (*plan, error) {
+	names, err := local.Tables(ctx, rules, gtid.Set{})
+	if err != nil {
+		return nil, err
+	}
+	byDB := map[string][]string{}
+	var databases []string
+	for _, n := range names {
+		db, name := rules.Split(n)
+		if byDB[db] == nil {
+			databases = append(databases, db)
+		}
+		byDB[db] = append(byDB[db], name)
+	}
+	p := &plan{rules: rules}
+	places := map[string]*table{}
+	for _, db := range databases {
+		defs, err := schema.Load(ctx, source, db, byDB[db])
+		if err != nil {
+			return nil, fmt.Errorf("source: %w", err)
+		}
+		for _, def := range defs {
+			t, err := p.place(def)
+			if err != nil {
+				return nil, err
+			}
+			if other := places[t.quoted()]; other != nil {
+				return nil, errs.New(errs.BadInput, nil, "tables %s and %s would both become %s.%s", other, t, t.db, t.name)
+			}
+			places[t.quoted()] = t
+			p.tables = append(p.tables, t)
+		}
+	}
+	return p, nil
+}
+
+func (p *plan) place(def *schema.Table) (*table, error) {
+	row, err := p.rules.Plan(def)
+	if err != nil {
+		return nil, errs.New(errs.BadInput, err, "rules")
+	}
+	if filter.System(row.TargetDB) {
+		return nil, errs.New(errs.BadInput, nil, "table %s.%s would come into the system schema %s", def.DB, def.Name, row.TargetDB)
+	}
+	return &table{source: def, db: row.TargetDB, name: row.Target}, nil
+}
+
+// checkSource refuses tables that cannot be followed exactly.
+func (p *plan) checkSource() error {
+	var keyless, engines, alterKeys, alterEngines []string
+	for _, t := range p.tables {
+		name := sqlconn.QuoteIdent(t.source.DB) + "." + sqlconn.QuoteIdent(t.source.Name)
+		if len(t.source.KeyColumns()) == 0 {
+			keyless = append(keyless, t.String())
+			alterKeys = append(alterKeys, "on the source: ALTER TABLE "+name+" ADD COLUMN my_row_id bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY INVISIBLE FIRST;")
+		}
+		if !strings.EqualFold(t.source.Engine, "InnoDB") {
+			engines = append(engines, t.String()+" ("+t.source.Engine+")")
+			alterEngines = append(alterEngines, "on the source: ALTER TABLE "+name+" ENGINE=InnoDB;")
+		}
+	}
+	if len(keyless) > 0 {
+		return errs.New(errs.NoPrimaryKey, nil, "%s: no primary key, nor a unique key without NULLs", strings.Join(keyless, ", ")).
+			With(append(alterKeys, "or leave them out with --ignore-tables")...)
+	}
+	if len(engines) > 0 {
+		return errs.New(errs.SourcePrecondition, nil, "%s: rows of other engines than InnoDB are seen before they are in the binlog, so they cannot be copied while they change", strings.Join(engines, ", ")).
+			With(append(alterEngines, "or leave them out with --ignore-tables")...)
+	}
+	return nil
+}
+
+// compare reads the target's tables, and refuses those that cannot hold the source's rows.
+func (p *plan) compare(ctx context.Context, target *sqlconn.Conn) error {
+	var bad []error
+	for _, t := range p.tables {
+		defs, err := schema.Load(ctx, target, t.db, []string{t.name})
+		if errors.Is(err, schema.ErrNoTable) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("target: %w", err)
+		}
+		t.target = defs[0]
+		if _, err := rows.NewTable(t.source, t.target, nil); err != nil {
+			bad = append(bad, err)
+		}
+	}
+	if len(bad) > 0 {
+		return errors.Join(bad...)
+	}
+	return p.checkTriggers(ctx, target)
+}
+
+// checkTriggers refuses triggers on the target: what they did on the source is in the source's row events already.
+func (p *plan) checkTriggers(ctx context.Context, target *sqlconn.Conn) error {
+	ours := map[string]bool{}
+	for _, t := range p.tables {
+		ours[t.db+"\x00"+t.name] = true
+	}
+	res, err := target.Query(ctx, "SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, TRIGGER_SCHEMA, TRIGGER_NAME FROM information_schema.TRIGGERS ORDER BY 1, 2, 4")
+	if err != nil {
+		return fmt.Errorf("triggers of the target: %w", err)
+	}
+	var names, drops []string
+	for _, row := range res.Rows {
+		if ours[string(row[0])+"\x00"+string(row[1])] {
+			names = append(names, fmt.Sprintf("%s on %s.%s", row[3], row[0], row[1]))
+			drops = append(drops, "on the target: DROP TRIGGER "+sqlconn.QuoteIdent(string(row[2]))+"."+sqlconn.QuoteIdent(string(row[3]))+";")
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return errs.New(errs.TargetPrecondition, nil, "triggers on the target: %s; they would do again what the source's triggers have done", strings.Join(names, ", ")).With(drops...)
+}
+
+// checkEmpty refuses tables that have rows.
+func (p *plan) checkEmpty(ctx context.Context, target *sqlconn.Conn) error {
+	var full, steps []string
+	for _, t := range p.tables {
+		if t.target == nil {
+			continue
+		}
+		res, err := target.Query(ctx, "SELECT 1 FROM "+t.quoted()+" LIMIT 1")
+		if err != nil {
+			return fmt.Errorf("target: %w", err)
+		}
+		if len(res.Rows) > 0 {
+			full, steps = append(full, t.db+"."+t.name), append(steps, "on the target: TRUNCATE TABLE "+t.quoted()+";")
+		}
+	}
+	if len(full) == 0 {
+		return nil
+	}
+	return errs.New(errs.TargetNotEmpty, nil, "on the target, %s have rows", strings.Join(full, ", ")).
+		With(append(steps, "or, if these rows may stay: --allow-nonempty (rows with the source's keys are overwritten, all others are left as they are)")...)
+}
+
+// checkWriters refuses tables that another stream writes to.
+func (p *plan) checkWriters(ctx context.Context, target *sqlconn.Conn, workflow string) error {
+	writers, err := vreplication.Writers(ctx, target)
+	if err != nil {
+		return err
+	}
+	for _, t := range p.tables {
+		for _, w := range writers[vreplication.TargetTable{DB: t.db, Table: t.name}] {
+			if w != workflow {
+				return errs.New(errs.TargetNotEmpty, nil, "table %s.%s of the target is written by the stream %s", t.db, t.name, w).
+					With("give this one another name with --rename, leave it out with --ignore-tables, or remove that stream",
+						"if both sources have different rows by their keys: --allow-nonempty")
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,357 @@
+package replicate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	tabletpb "braid/api/tablet"
+	"braid/internal/base/errs"
+	"braid/internal/binlog"
+	"braid/internal/filter"
+	"braid/internal/gtid"
+	"braid/internal/sqlconn"
+	"braid/internal/topo"
+	"braid/internal/vreplication"
+	"braid/internal/vstream"
+)
+
+// lookPeriod is how often the stream is looked at; reports are made as often.
+const lookPeriod = 500 * time.Millisecond
+
+// Deps is what Run reports to.
+type Deps struct {
+	Log    *slog.Logger
+	Report func(Status) // called by Run, every half second and at its end; nil: nobody looks
+}
+
+// Run replicates until ctx ends, which is no error, until the position is reached that it was asked to stop at, or until something needs a
+// person.
+func Run(ctx context.Context, cfg Config, deps Deps) error {
+	rules, err := cfg.Validate()
+	if err != nil {
+		return err
+	}
+	if deps.Log == nil {
+		deps.Log = slog.Default()
+	}
+	if deps.Report == nil {
+		deps.Report = func(Status) {}
+	}
+	r := &replication{cfg: cfg, rules: rules, log: deps.Log.With("name", cfg.Name), report: deps.Report}
+	defer r.close()
+	if err = r.begin(ctx); err == nil {
+		err = r.follow(ctx)
+	}
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	return err
+}
+
+// replication is a Run.
+type replication struct {
+	cfg    Config
+	rules  filter.Rules
+	log    *slog.Logger
+	report func(Status)
+
+	source *sqlconn.Conn // for questions
+	admin  *sqlconn.Conn // of the target; it holds the lock of the name
+	local  *vstream.Local
+	engine *vreplication.Engine
+	plan   *plan
+	meter  meter
+}
+
+func (r *replication) close() {
+	if r.engine != nil {
+		r.engine.Stop()
+	}
+	if r.local != nil {
+		r.local.Close()
+	}
+	for _, conn := range []*sqlconn.Conn{r.source, r.admin} {
+		if conn != nil {
+			conn.Close()
+		}
+	}
+}
+
+// begin checks both sides, makes what is missing, and starts the stream.
+func (r *replication) begin(ctx context.Context) error {
+	uuid, err := r.checkSource(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.openTarget(ctx, uuid); err != nil {
+		return err
+	}
+	r.local = vstream.NewLocal(vstream.LocalConfig{DB: r.cfg.Source}, r.log)
+	if r.plan, err = newPlan(ctx, r.source, r.local, r.rules); err != nil {
+		return err
+	}
+	begun, err := r.begun(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.checkPlan(ctx, uuid, begun); err != nil {
+		return err
+	}
+	if err := r.define(ctx); err != nil {
+		return err
+	}
+	return r.start(ctx)
+}
+
+// checkSource connects, and returns the server's UUID.
+func (r *replication) checkSource(ctx context.Context) (uuid string, err error) {
+	plain := r.cfg.Source
+	plain.Plain = true // so that a server of another kind comes as far as to be told so
+	if r.source, err = sqlconn.Dial(ctx, plain); err != nil {
+		return "", errs.New(errs.MySQLUnreachable, err, "source")
+	}
+	missing, err := binlog.Check(ctx, r.source)
+	if err != nil {
+		return "", fmt.Errorf("source: %w", err)
+	}
+	if err := binlog.Preconditions(r.cfg.Source.Addr, missing); err != nil {
+		return "", err
+	}
+	r.source.Close()
+	if r.source, err = sqlconn.Dial(ctx, r.cfg.Source); err != nil {
+		return "", errs.New(errs.MySQLUnreachable, err, "source")
+	}
+	res, err := r.source.Query(ctx, "SELECT @@server_uuid")
+	if err != nil {
+		return "", fmt.Errorf("source: %w", err)
+	}
+	return string(res.Rows[0][0]), nil
+}
+
+// openTarget connects, checks what can be checked without the tables, and takes the lock of the name.
+func (r *replication) openTarget(ctx context.Context, sourceUUID string) error {
+	plain := r.cfg.Target
+	plain.Plain = true
+	conn, err := sqlconn.Dial(ctx, plain)
+	if err != nil {
+		return errs.New(errs.MySQLUnreachable, err, "target")
+	}
+	all, err := CheckTarget(ctx, conn, sourceUUID, nil)
+	conn.Close()
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	if err := Unready(r.cfg.Target.Addr, all); err != nil {
+		return err
+	}
+	if r.admin, err = sqlconn.Dial(ctx, r.cfg.Target); err != nil {
+		return errs.New(errs.MySQLUnreachable, err, "target")
+	}
+	return r.lock(ctx)
+}
+
+// lockPatience covers the time that the server needs to notice the end of a process that died a moment ago.
+const lockPatience = 2 * time.Second
+
+func (r *replication) lock(ctx context.Context) error {
+	name := "braid_replicate_" + r.cfg.Name
+	if len(name) > 64 { // MySQL's bound
+		name = name[:64]
+	}
+	res, err := r.admin.Query(ctx, fmt.Sprintf("SELECT GET_LOCK(%s, %d)", sqlconn.Quote(name), int(lockPatience.Seconds())))
+	if err != nil {
+		return fmt.Errorf("target: lock of the name %s: %w", r.cfg.Name, err)
+	}
+	if string(res.Rows[0][0]) != "1" {
+		return errs.New(errs.StreamInUse, nil, "stream %s on %s", r.cfg.Name, r.cfg.Target.Addr)
+	}
+	return nil
+}
+
+// begun says that the stream exists: then its tables on the target are its own.
+func (r *replication) begun(ctx context.Context) (bool, error) {
+	res, err := r.admin.Query(ctx, "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA='_braid' AND TABLE_NAME='vreplication'")
+	if err != nil || len(res.Rows) == 0 {
+		return false, err
+	}
+	res, err = r.admin.Query(ctx, "SELECT pos<>'' FROM _braid.vreplication WHERE db_name='' AND workflow="+sqlconn.Quote(r.cfg.Name))
+	return err == nil && len(res.Rows) > 0 && string(res.Rows[0][0]) == "1", err
+}
+
+func (r *replication) checkPlan(ctx context.Context, sourceUUID string, begun bool) error {
+	if !begun {
+		if err := r.checkSelected(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.plan.checkSource(); err != nil {
+		return err
+	}
+	all, err := CheckTarget(ctx, r.admin, sourceUUID, r.plan.databases())
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	if err := Unready(r.cfg.Target.Addr, all); err != nil {
+		return err
+	}
+	for _, p := range all {
+		if p.Status == binlog.Advised {
+			r.log.Warn("target: "+p.Name+" is "+p.Have, "why", p.Why, "remedy", p.Remedy)
+		}
+	}
+	if begun {
+		return r.plan.checkTriggers(ctx, r.admin)
+	}
+	if err := r.plan.compare(ctx, r.admin); err != nil {
+		return err
+	}
+	if r.cfg.AllowNonEmpty {
+		return nil
+	}
+	if err := r.plan.checkWriters(ctx, r.admin, r.cfg.Name); err != nil {
+		return err
+	}
+	return r.plan.checkEmpty(ctx, r.admin)
+}
+
+// checkSelected refuses names that the source does not have, and a selection of nothing.
+func (r *replication) checkSelected(ctx context.Context) error {
+	res, err := r.source.Query(ctx, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")
+	if err != nil {
+		return fmt.Errorf("databases of the source: %w", err)
+	}
+	var databases []string
+	for _, row := range res.Rows {
+		databases = append(databases, string(row[0]))
+	}
+	if lack := r.cfg.Selection.missing(r.plan, databases); len(lack) > 0 {
+		return errs.New(errs.BadInput, nil, "the source does not have %s (or its account may not see it)", strings.Join(lack, ", "))
+	}
+	if len(r.plan.tables) == 0 {
+		return errs.New(errs.BadInput, nil, "the selection has no table on the source (or its account may not see any)")
+	}
+	return nil
+}
+
+// define makes the sidecar database, and what is missing of databases and tables. Of a stream that has begun, tables that are gone are not
+// made again: their rows would be missing.
+func (r *replication) define(ctx context.Context) error {
+	if err := vreplication.InitSidecar(ctx, r.admin); err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	begun, err := r.begun(ctx)
+	if err != nil || begun {
+		return err
+	}
+	d, err := newDefiner(ctx, r.cfg.Target, r.log)
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	defer d.close()
+	if err := d.databases(ctx, r.source, r.plan); err != nil {
+		return err
+	}
+	return d.tables(ctx, r.plan)
+}
+
+// Names of the source in the stream's row. A stream of a cluster has its keyspace and shard there.
+const (
+	sourceKeyspace = "source"
+	sourceShard    = "-"
+)
+
+func (r *replication) start(ctx context.Context) error {
+	r.engine = vreplication.NewEngine(vreplication.Config{Workflow: r.cfg.Name}, vreplication.Deps{
+		Admin: r.cfg.Target,
+		OpenSource: func(context.Context, string, string, []topo.TabletType) (vstream.Source, error) {
+			return r.local, nil
+		},
+		Log: r.log,
+	})
+	_, err := r.engine.Put(ctx, vreplication.Spec{
+		Workflow: r.cfg.Name, Keyspace: sourceKeyspace, Shard: sourceShard, Rules: r.rules, OnDDL: r.cfg.OnDDL, Workers: r.cfg.Workers,
+		Parallel: r.cfg.Parallel, CommitOrder: r.cfg.CommitOrder, Delay: r.cfg.Delay, MaxTPS: r.cfg.MaxTPS, StopPos: r.cfg.StopAt, Skip: r.cfg.Skip,
+	})
+	if err != nil {
+		return err
+	}
+	return r.engine.Start(ctx)
+}
+
+// follow looks at the stream until it ends, or shall.
+func (r *replication) follow(ctx context.Context) error {
+	tick := time.NewTicker(lookPeriod)
+	defer tick.Stop()
+	var goal gtid.Set // of Once
+	for {
+		stream, err := r.look(ctx)
+		if err == nil {
+			r.report(r.status(stream))
+			if done, err := r.ended(ctx, stream, &goal); done || err != nil {
+				return err
+			}
+		} else if ctx.Err() == nil {
+			r.log.Warn("the stream's row cannot be read", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return r.stop(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// stop ends the stream on a complete prefix, and reports that.
+func (r *replication) stop(ctx context.Context) error {
+	r.engine.Stop()
+	return nil
+}
+
+func (r *replication) look(ctx context.Context) (*tabletpb.StreamStatus, error) {
+	streams, err := r.engine.List(ctx, r.cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	if len(streams) != 1 {
+		return nil, errs.New(errs.NotFound, nil, "stream %s on %s: its row was deleted", r.cfg.Name, r.cfg.Target.Addr)
+	}
+	return streams[0], nil
+}
+
+// ended says whether there is nothing more to do.
+func (r *replication) ended(ctx context.Context, s *tabletpb.StreamStatus, goal *gtid.Set) (bool, error) {
+	switch s.State {
+	case vreplication.Error.String():
+		text, steps, _ := strings.Cut(s.Message, " | ")
+		e := errs.New(errs.StreamFailed, nil, "%s", text)
+		if steps != "" {
+			e = e.With(strings.Split(steps, " | ")...)
+		}
+		return true, e
+	case vreplication.Stopped.String():
+		if r.cfg.StopAt.Empty() {
+			r.log.Info("the stream was stopped", "message", s.Message)
+		}
+		return true, nil
+	}
+	if !r.cfg.Once || !slices.Contains([]string{vreplication.Running.String(), vreplication.Lagging.String()}, s.State) {
+		return false, nil
+	}
+	if goal.Empty() {
+		executed, _, err := binlog.Executed(ctx, r.source)
+		if err != nil {
+			return false, fmt.Errorf("source: %w", err)
+		}
+		*goal = executed
+	}
+	position, err := gtid.Parse(s.Position)
+	if err != nil {
+		return false, err
+	}
+	return position.Contains(*goal), nil
+}

@@ -1,0 +1,257 @@
+package vreplication
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"braid/internal/base/errs"
+	"braid/internal/binlog"
+	"braid/internal/sqlconn"
+	"braid/internal/vstream"
+)
+
+// ddl is a barrier: everything before it is committed, then the stream's policy decides.
+func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
+	if err := r.commit(ctx); err != nil {
+		return err
+	}
+	policy, err := ParseDDLPolicy(r.row.Source.OnDDL)
+	if err != nil {
+		return permanent{errs.New(errs.BadInput, err, "stream %d", r.row.ID)}
+	}
+	switch policy {
+	case DDLIgnore:
+		// If the table does not fit any more, its next change says so.
+		r.log.Info("DDL of the source is ignored", "gtid", d.GTID, "sql", d.SQL)
+		if err := r.c.e.exec(ctx, logStatement(r.row.ID, "ddl ignored", r.row.State, d.SQL)); err != nil {
+			return err
+		}
+	case DDLStop:
+		return permanent{r.stopAtDDL(d, nil, "the policy for DDL is to stop")}
+	default:
+		if err := r.execDDL(ctx, d, policy); err != nil {
+			return err
+		}
+	}
+	if d.GTID != "" { // else its rows follow, and carry the GTID
+		position := r.ap.Position()
+		if err := position.Add(d.GTID); err != nil {
+			return permanent{err}
+		}
+		r.ap.Skip(position)
+	}
+	return r.commit(ctx)
+}
+
+// stopAtDDL is the error with which a stream stands in front of a statement.
+func (r *run) stopAtDDL(d *vstream.DDL, cause error, why string) error {
+	text := fmt.Sprintf("%s; the statement, in database %s of the source: %s", why, d.DB, shorten(d.SQL))
+	if d.GTID == "" {
+		return errs.New(errs.DDLStopped, cause, "%s", text).With("make the table on the target by hand, and start the stream with the policy ignore for DDL")
+	}
+	return errs.New(errs.DDLStopped, cause, "%s: %s", d.GTID, text).
+		With("do on the target what the statement does there, then go on behind it: braid replicate … --skip " + d.GTID)
+}
+
+func shorten(sql string) string {
+	const most = 1000
+	if len(sql) > most {
+		return sql[:most] + "…"
+	}
+	return sql
+}
+
+// intent is written before a statement is run, into the stream's log. DDL commits by itself, so a crash may come between its commit and
+// that of the position; whether the statement was run is then seen by what it was to change. A statement that leaves no trace there
+// (TRUNCATE) can be run twice.
+type intent struct {
+	GTID   string `json:"gtid"`
+	SQL    string `json:"sql"`    // SHA-256
+	Before string `json:"before"` // SHA-256 of the definitions
+}
+
+const intentType = "ddl begins"
+
+// execDDL runs a statement on the target, under the target's names.
+func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) error {
+	job, why := r.translate(d)
+	if why != "" {
+		if policy == DDLExecIgnore {
+			return r.ddlFailed(ctx, d, errors.New(why))
+		}
+		return permanent{r.stopAtDDL(d, nil, why)}
+	}
+	if job.sql == "" {
+		return nil
+	}
+	conn, err := r.ddlSession(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	done, err := r.begunDDL(ctx, conn, d, job)
+	if err != nil || done {
+		return err
+	}
+	r.log.Info("DDL of the source is run", "gtid", d.GTID, "sql", shorten(job.sql))
+	r.stay("runs DDL: " + shorten(job.sql))
+	_, err = conn.Exec(ctx, job.sql)
+	r.say("")
+	switch {
+	case err == nil:
+		return r.c.e.exec(ctx, logStatement(r.row.ID, "ddl", r.row.State, job.sql))
+	case errors.Is(err, sqlconn.ErrLost) || ctx.Err() != nil || temporary(sqlconn.ErrCode(err)):
+		return fmt.Errorf("DDL %s: %w", shorten(job.sql), err)
+	case policy == DDLExecIgnore:
+		return r.ddlFailed(ctx, d, err)
+	}
+	return permanent{r.stopAtDDL(d, err, "it failed on the target")}
+}
+
+// temporary are errors of a statement that has done nothing and may succeed later: lock wait, deadlock, the server is shutting down or read-only.
+func temporary(code uint16) bool {
+	switch code {
+	case 1205, 1213, 1053, 1290, 1836, 3100, 1317, 1927, 4031:
+		return true
+	}
+	return false
+}
+
+func (r *run) ddlFailed(ctx context.Context, d *vstream.DDL, err error) error {
+	r.log.Warn("DDL of the source failed on the target, and is left out", "gtid", d.GTID, "sql", d.SQL, "error", err)
+	return r.c.e.exec(ctx, logStatement(r.row.ID, "ddl failed", r.row.State, err.Error()+": "+d.SQL))
+}
+
+// ddlLockWait bounds, in seconds, how long a statement waits for transactions that use its table. Then it is tried again, and the row says so.
+const ddlLockWait = 10
+
+// ddlSession has the settings that a statement of a client would find, but no check of foreign keys: parents may come later.
+func (r *run) ddlSession(ctx context.Context) (*sqlconn.Conn, error) {
+	cfg := r.c.e.deps.Admin.WithDB("")
+	cfg.Plain = true
+	conn, err := sqlconn.Dial(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("session for DDL: %w", err)
+	}
+	if _, err := conn.Exec(ctx, fmt.Sprintf("SET NAMES utf8mb4, time_zone='+00:00', sql_mode='NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES', foreign_key_checks=0, lock_wait_timeout=%d", ddlLockWait)); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("session for DDL: %w", err)
+	}
+	return conn, nil
+}
+
+// ddlJob is a statement as it is run on the target.
+type ddlJob struct {
+	sql     string
+	objects []binlog.Object // that it changes, on the target
+}
+
+// translate gives a statement the target's names. why says why that cannot be done.
+func (r *run) translate(d *vstream.DDL) (job ddlJob, why string) {
+	rules := &r.row.Source.Rules
+	names := binlog.DDLNames(d.SQL, d.DB)
+	var strange []string
+	for _, n := range names {
+		o, ok := r.place(n.Object)
+		switch {
+		case !ok && n.Table == "":
+			strange = append(strange, "database "+n.DB)
+		case !ok:
+			strange = append(strange, n.DB+"."+n.Table)
+		case !n.Reference:
+			job.objects = append(job.objects, o)
+		}
+	}
+	words := strings.Fields(strings.ToUpper(d.SQL))
+	switch {
+	case len(names) == 0:
+		return job, "its names cannot be read"
+	case len(job.objects) == 0: // nothing of it is here
+		return ddlJob{}, ""
+	case len(strange) > 0 && words[0] == "DROP" && job.objects[0].Table != "":
+		job.sql = binlog.DropTables(job.objects)
+		return job, ""
+	case len(strange) > 0:
+		return job, "it also names what is not replicated: " + strings.Join(strange, ", ")
+	case job.objects[0].Table == "" && words[0] == "DROP" && rules.Qualified() && job.objects[0].DB != names[0].DB:
+		return job, "it drops a database that has another name on the target, where others may use it"
+	case strings.Contains(strings.Join(words, " "), "EXCHANGE PARTITION"):
+		return job, "whether an exchange of partitions was run cannot be seen afterwards"
+	}
+	job.sql = binlog.Retarget(binlog.WithoutRows(d.SQL), binlog.DDLNames(binlog.WithoutRows(d.SQL), d.DB), func(n binlog.Name) binlog.Object {
+		o, _ := r.place(n.Object)
+		return o
+	})
+	return job, ""
+}
+
+// place is where an object of the source is on the target.
+func (r *run) place(o binlog.Object) (binlog.Object, bool) {
+	rules := &r.row.Source.Rules
+	if o.Table == "" {
+		if !rules.Qualified() {
+			return binlog.Object{DB: r.row.DBName}, true
+		}
+		db, ok := rules.Database(o.DB)
+		return binlog.Object{DB: db}, ok
+	}
+	rule := rules.Match(o.DB, o.Table)
+	if rule == nil {
+		return o, false
+	}
+	return binlog.Object{DB: targetDB(rule, o.DB, r.row.DBName), Table: target(rule, o.Table)}, true
+}
+
+// begunDDL says that an earlier run has run the statement already; else it writes down that this one will.
+func (r *run) begunDDL(ctx context.Context, conn *sqlconn.Conn, d *vstream.DDL, job ddlJob) (bool, error) {
+	before, err := definitions(ctx, conn, job.objects)
+	if err != nil {
+		return false, fmt.Errorf("DDL %s: %w", shorten(job.sql), err)
+	}
+	sum := sha256.Sum256([]byte(job.sql))
+	want := intent{GTID: d.GTID, SQL: hex.EncodeToString(sum[:]), Before: before}
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT type, message FROM _braid.vreplication_log WHERE vrepl_id=%d AND type LIKE 'ddl%%' ORDER BY id DESC LIMIT 1", r.row.ID))
+	if err != nil {
+		return false, fmt.Errorf("read the stream's log: %w", err)
+	}
+	if len(res.Rows) > 0 && string(res.Rows[0][0]) == intentType {
+		var last intent
+		if err := json.Unmarshal(res.Rows[0][1], &last); err != nil {
+			return false, permanent{fmt.Errorf("the stream's log: %w", err)}
+		}
+		if last.GTID == want.GTID && last.SQL == want.SQL {
+			return last.Before != before, nil
+		}
+	}
+	raw, err := json.Marshal(want)
+	if err != nil {
+		return false, err
+	}
+	return false, r.c.e.exec(ctx, logStatement(r.row.ID, intentType, r.row.State, string(raw)))
+}
+
+// definitions is a sum over what objects are now.
+func definitions(ctx context.Context, conn *sqlconn.Conn, objects []binlog.Object) (string, error) {
+	sum := sha256.New()
+	for _, o := range objects {
+		sql := "SHOW CREATE DATABASE " + sqlconn.QuoteIdent(o.DB)
+		if o.Table != "" {
+			sql = "SHOW CREATE TABLE " + sqlconn.QuoteIdent(o.DB) + "." + sqlconn.QuoteIdent(o.Table)
+		}
+		res, err := conn.Query(ctx, sql)
+		switch code := sqlconn.ErrCode(err); {
+		case code == 1049 || code == 1146: // it is not there
+			sum.Write([]byte("absent\x00"))
+		case err != nil:
+			return "", err
+		default:
+			sum.Write(append(res.Rows[0][1], 0))
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
