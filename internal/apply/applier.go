@@ -1,266 +1,301 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
+	"sync"
 	"time"
 
 	"braid/internal/apply/rows"
 	"braid/internal/gtid"
 	"braid/internal/rowimage"
+	"braid/internal/schema"
 	"braid/internal/sqlconn"
 	"braid/internal/vstream"
+	"braid/internal/writeset"
 )
 
-// Bounds of a commit group. Beyond them a larger group is not faster, and repeats more work after a deadlock.
+// Defaults of Config.
 const (
-	groupTransactions = 200
-	groupBytes        = 1 << 20
-	largeTransaction  = 1000 // changes from which a transaction is not joined to those before it
+	// GroupTransactions: a larger group is not faster, and repeats more work after a deadlock.
+	GroupTransactions = 200
+	GroupBytes        = 1 << 20
+	// QueueBytes holds some ten thousand small transactions: the next groups of all workers, and what is looked at beyond those that
+	// are blocked.
+	QueueBytes = 32 << 20
 )
 
-// Progress is what a commit reaches.
-type Progress struct {
-	Position     gtid.Set
-	Transactions int64 // source transactions in this commit
-	CommitUS     int64 // when the source committed the last of them
-}
+const (
+	checkpointPeriod = time.Second
+	laneBytes        = 16 << 10         // of GTID text, from which the base is moved at once
+	idleSession      = 30 * time.Second // after which a worker's session is given back
+)
 
-// Config is what the owner of the stream's row adds to each commit.
+// Config is fixed for the life of an Applier, but for Order and Workers.
 type Config struct {
-	// Save returns the statement that records progress. It commits with the data (A1).
-	Save func(p Progress) string
-	// Contest is asked, inside of the transaction that has just written them, about keys of merged tables that may not have
-	// become what they should. It returns statements that keep the rows of those that others own. first says that nothing of an
-	// earlier call in this transaction stands: it was rolled back, or there was none.
-	Contest func(ctx context.Context, conn *sqlconn.Conn, finals map[*Table]map[string]Final, first bool) (keep []string, err error)
-	// Contested says that rows are kept at all, and Kept that one is, so that its changes are shown to Contest.
-	Contested func() bool
-	Kept      func(t *Table, key string) bool
-	// Committed is called after each commit.
-	Committed func()
-	// Repeats is told why a packet is sent again, and how often it was.
+	Workers int // sessions at most; 0: DefaultWorkers
+	Mode    writeset.Mode
+	Order   Order
+
+	GroupTransactions, GroupBytes, QueueBytes int // 0: the defaults
+
+	// Connect opens the session of a lane. It returns when no other process can have one for the same lane, and when rows.Prepare is
+	// done. It may be called at any time, by several goroutines.
+	Connect func(ctx context.Context, lane int) (*sqlconn.Conn, error)
+	// Control is a session of the caller, for Drain and Barrier: it is used inside of calls of the applier only.
+	Control *sqlconn.Conn
+	Rows    rows.SessionConfig
+
+	// SaveLane returns the statement that records a lane's progress, SaveBase that of the base. They commit with data (A1).
+	SaveLane func(Lane) string
+	SaveBase func(Base) string
+	// Committed is told what a commit, or a position that was saved, has reached. Calls do not overlap, and never go back. It must not call
+	// the applier.
+	Committed func(Progress)
+	// Repeats is told why a group is sent again, and how often it was. Any worker calls it.
 	Repeats func(err error, attempt int)
+
+	open func(ctx context.Context, lane int) (session, error) // of tests
+	exec func(ctx context.Context, sql string) error
 }
 
-// Applier writes source transactions to the target, in order, several of them as one commit when they are there already.
-// One goroutine uses it.
+// Lane is what a worker's row says.
+type Lane struct {
+	Lane         int
+	GTIDs        string // of the lane, above the base
+	Transactions int    // source transactions of this commit
+	CommitUS     int64  // when the source committed the last of them; 0: unknown
+}
+
+// Base is what the stream's row says.
+type Base struct {
+	Position gtid.Set
+	CommitUS int64
+}
+
+// Progress is what the target has.
+type Progress struct {
+	Applied gtid.Set // what the data reaches
+	Saved   gtid.Set // what base and lanes say: Applied, less positions of transactions without rows for us
+	// SourceUS is when the source committed, or had, the last of what is applied without a gap; 0: nothing new is known.
+	SourceUS int64
+}
+
+// Applier writes the transactions of one stream through several sessions. Its methods belong to one goroutine, but for Status.
 type Applier struct {
 	cfg     Config
-	session *rows.Session
 	tables  rows.Tables
-	group   []*vstream.Transaction // what the session holds, to apply it again, or one by one if it fails
+	defs    map[uint32][2]*schema.Table
+	tracker *writeset.Tracker
+	events  chan struct{}
+	ctx     context.Context
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
+	freed   chan struct{} // the queue has become shorter, or something has failed
+	addedAt time.Time
+	settled bool // the tracker has given its memory back
 
-	saved   gtid.Set // the position in the stream's row
-	pending Progress // with the group
-	open    bool     // parts of a large transaction were sent that are not in the group any more
-	partial bool     // the last transaction is not complete
+	publishing sync.Mutex // taken before mu
+
+	mu struct {
+		sync.Mutex
+		queue
+		err     error // what has ended the applier
+		closed  bool
+		order   Order
+		workers int
+		checks  bool             // foreign keys are checked
+		lanes   []*worker        // by lane; nil: has no session
+		sets    map[int]gtid.Set // what the rows of lanes say, less what the base has
+		idle    []*worker        // wait for work, the last one has worked last
+		groups  []*group         // under way, in the order of their first transactions
+		due     []func()         // to be called by the owner
+		dropped []uint64         // chunks that are committed, for the tracker
+		looking bool             // somebody looks for lock victims
+		blind   bool             // the account cannot see lock waits
+		stats   statistics       // of Status
+		telling int              // commits that Committed was not told of yet
+	}
 }
 
-// New returns an applier whose session has saved everything up to position.
-func New(cfg Config, conn *sqlconn.Conn, position gtid.Set) *Applier {
-	session := rows.NewSession(conn, rows.SessionConfig{Contest: cfg.Contest, Contested: cfg.Contested, Kept: cfg.Kept})
-	return &Applier{cfg: cfg, session: session, saved: position, pending: Progress{Position: position}}
+// New returns an applier that goes on behind a position: base and lanes together.
+func New(cfg Config, at gtid.Set) *Applier {
+	cfg.Workers = cmp.Or(cfg.Workers, DefaultWorkers)
+	cfg.GroupTransactions = cmp.Or(cfg.GroupTransactions, GroupTransactions)
+	cfg.GroupBytes = cmp.Or(cfg.GroupBytes, GroupBytes)
+	cfg.QueueBytes = cmp.Or(cfg.QueueBytes, QueueBytes)
+	a := &Applier{
+		cfg: cfg, defs: map[uint32][2]*schema.Table{}, tracker: writeset.New(writeset.Config{Mode: cfg.Mode}),
+		events: make(chan struct{}, 1), freed: make(chan struct{}, 1),
+	}
+	if cfg.open == nil {
+		a.cfg.open = a.connect
+	}
+	if cfg.exec == nil {
+		a.cfg.exec = a.control
+	}
+	a.tracker.CheckForeignKeys(false)
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.mu.order, a.mu.workers, a.mu.sets = cfg.Order, cfg.Workers, map[int]gtid.Set{}
+	a.mu.reset(at)
+	return a
 }
 
-// Reset is New for the same session: nothing is pending, everything up to position is saved.
+func (a *Applier) control(ctx context.Context, sql string) error {
+	_, err := a.cfg.Control.Exec(ctx, sql)
+	return err
+}
+
+// Reset makes an applier that has nothing to do go on behind another position, which is saved.
 func (a *Applier) Reset(position gtid.Set) {
-	a.saved, a.pending = position, Progress{Position: position}
-	a.clear()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mu.reset(position)
+	clear(a.mu.sets)
 }
 
-// SetTable says how the changes of a table ID are written. What was added before must be committed.
-func (a *Applier) SetTable(id uint32, t *Table) { a.tables.Set(id, t) }
+// SetTable says how changes of a table ID are written from here on.
+func (a *Applier) SetTable(id uint32, t *Table) {
+	a.tables.Set(id, t)
+	if defs := [2]*schema.Table{t.Source, t.Target}; a.defs[id] != defs {
+		a.defs[id] = defs
+		a.tracker.SetTable(id, t.Source, t.Target)
+	}
+}
 
 // Table returns what SetTable has set, or nil.
 func (a *Applier) Table(id uint32) *Table { return a.tables.View().Table(id) }
 
-// Position is what everything added so far reaches, Saved what the row says.
-func (a *Applier) Position() gtid.Set { return a.pending.Position }
+// Position is what everything added so far reaches.
+func (a *Applier) Position() gtid.Set {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.position
+}
 
-// Saved is the position in the stream's row.
-func (a *Applier) Saved() gtid.Set { return a.saved }
+// Saved is what base and lanes say.
+func (a *Applier) Saved() gtid.Set {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.saved
+}
 
-// Pending says that changes wait to be committed.
-func (a *Applier) Pending() bool { return len(a.group) > 0 || a.open || a.partial }
+// Pending says that something was added that is not committed.
+func (a *Applier) Pending() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.mu.empty()
+}
 
-// Open says that the session is inside of a transaction whose first parts were sent.
-func (a *Applier) Open() bool { return a.open || a.partial }
+// Open says that a transaction has come in part.
+func (a *Applier) Open() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.mu.open != nil
+}
 
-// Unsaved says that the row's position is behind, be it only by transactions without rows for us.
-func (a *Applier) Unsaved() bool { return !a.saved.Equal(a.pending.Position) }
+// Unsaved says that base and lanes are behind, be it only by transactions without rows for us.
+func (a *Applier) Unsaved() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.mu.saved.Equal(a.mu.position)
+}
 
-// Transactions is how many source transactions wait to be committed.
-func (a *Applier) Transactions() int64 { return a.pending.Transactions }
-
-// Add takes a source transaction, or a part of one. It commits by itself when the group is full; the owner calls Drain
-// when nothing more is there to add.
+// Add takes a source transaction, or a fragment of one. It waits while the queue is full (A4).
 func (a *Applier) Add(ctx context.Context, tx *vstream.Transaction) error {
-	if len(tx.Changes) == 0 && tx.Last && !a.partial {
+	a.settle()
+	a.mu.Lock()
+	e := a.mu.open
+	a.mu.Unlock()
+	if e == nil && tx.Last && len(tx.Changes) == 0 {
 		return a.reach(tx)
 	}
-	large := !tx.Last || len(tx.Changes) > largeTransaction
-	if large && len(a.group) > 0 && !a.partial {
-		if err := a.Drain(ctx); err != nil {
+	bytes := size(tx)
+	if err := a.room(ctx, bytes); err != nil {
+		return err
+	}
+	if e != nil {
+		return a.fragment(e, tx, bytes)
+	}
+	d := a.depend(tx)
+	e = &entry{seq: d.Seq, floor: d.Floor, preds: append([]uint64(nil), d.Preds...), view: a.tables.View(), parts: []*vstream.Transaction{tx}, bytes: bytes, large: !tx.Last}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if tx.Last {
+		if err := a.mu.reach(e, tx); err != nil {
 			return err
 		}
+	} else {
+		a.mu.open = e
 	}
-	a.group = append(a.group, tx)
-	if err := a.add(ctx, tx); err != nil {
-		return err
-	}
-	if !tx.Last && a.session.Sent() { // single could not repeat what is not here any more
-		a.open = true
-		a.group = a.group[:0]
-	}
-	a.partial = !tx.Last
-	if !tx.Last {
-		return nil
-	}
-	if err := a.reach(tx); err != nil {
-		return err
-	}
-	if len(a.group) >= groupTransactions || a.session.Bytes() >= groupBytes {
-		return a.Drain(ctx)
-	}
+	a.put(e)
 	return nil
 }
 
-// Skip takes a position that transactions without rows for us have reached.
-func (a *Applier) Skip(position gtid.Set) {
-	a.pending.Position = a.pending.Position.Union(position)
-}
-
+// reach takes a transaction without rows.
 func (a *Applier) reach(tx *vstream.Transaction) error {
 	if tx.GTID == "" {
 		return nil
 	}
-	if err := tx.Reach(&a.pending.Position); err != nil {
+	a.mu.Lock()
+	position := a.mu.position
+	a.mu.Unlock()
+	if err := tx.Reach(&position); err != nil {
 		return err
 	}
-	if len(tx.Changes) > 0 || a.open {
-		a.pending.Transactions++
-	}
-	a.pending.CommitUS = max(a.pending.CommitUS, tx.CommitUS)
+	a.Heard(position, tx.CommitUS)
 	return nil
 }
 
-// add gives the session a transaction, which may send a part of it.
-func (a *Applier) add(ctx context.Context, tx *vstream.Transaction) error {
-	err := a.session.Add(ctx, a.tables.View(), tx)
-	if err == nil {
-		return nil
+// depend finds what a transaction, or its first fragment, must follow. Later fragments need not: their transaction runs when all
+// before it is committed.
+func (a *Applier) depend(tx *vstream.Transaction) writeset.Dependency {
+	a.tracker.Begin(writeset.Header{Clock: tx.Clock})
+	a.changes(tx)
+	if tx.Last {
+		return a.tracker.End()
 	}
-	return a.repeat(ctx, err, func() error { return a.again(ctx, a.group) })
+	return a.tracker.Take()
 }
 
-// again gives the session what a rollback took from it.
-func (a *Applier) again(ctx context.Context, txs []*vstream.Transaction) error {
-	for _, tx := range txs {
-		if err := a.session.Add(ctx, a.tables.View(), tx); err != nil {
+func (a *Applier) changes(tx *vstream.Transaction) {
+	for i := range tx.Changes {
+		c := &tx.Changes[i]
+		a.tracker.Row(c.TableID, c.Before, c.After, c.Flags)
+	}
+}
+
+func (a *Applier) fragment(e *entry, tx *vstream.Transaction, bytes int) error {
+	a.changes(tx)
+	if tx.Last {
+		a.tracker.End()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e.parts = append(e.parts, tx)
+	e.bytes += bytes
+	a.mu.bytes += bytes
+	if tx.Last {
+		if err := a.mu.reach(e, tx); err != nil {
 			return err
 		}
+		a.mu.open = nil
+	}
+	if e.group != nil {
+		e.group.worker.signal()
 	}
 	return nil
 }
 
-// Drain returns when everything that was added is committed, and its position saved. In the middle of a large transaction it does
-// nothing.
-func (a *Applier) Drain(ctx context.Context) error {
-	if a.partial || !a.Unsaved() && !a.Pending() {
-		return nil
+// put appends an entry to the queue, under the lock.
+func (a *Applier) put(e *entry) {
+	a.mu.push(e)
+	a.addedAt, a.settled = time.Now(), false
+	if a.mu.free(e, nil) {
+		a.rouse()
 	}
-	save := a.cfg.Save(a.pending)
-	err := a.session.Commit(ctx, save)
-	if err != nil {
-		err = a.repeat(ctx, err, func() error {
-			if err := a.again(ctx, a.group); err != nil {
-				return err
-			}
-			return a.session.Commit(ctx, save)
-		})
-	}
-	if f, ok := errors.AsType[*Failure](err); ok && !a.open && len(a.group) > 0 && Permanent(f) {
-		return a.single(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	a.done(a.pending)
-	a.clear()
-	return nil
-}
-
-func (a *Applier) done(p Progress) {
-	a.saved = p.Position
-	a.pending.Transactions = 0
-	if a.cfg.Committed != nil {
-		a.cfg.Committed()
-	}
-}
-
-func (a *Applier) clear() { a.group, a.open = a.group[:0], false }
-
-// single applies the transactions of a failed group one by one, a row per statement, so that the one that fails stands
-// alone: those before it are applied, it and those behind it are not.
-func (a *Applier) single(ctx context.Context) error {
-	group := slices.Clone(a.group)
-	target, at := a.pending, Progress{Position: a.saved}
-	a.clear()
-	a.session.Single(true)
-	defer a.session.Single(false)
-	for first := 0; first < len(group); {
-		end := first + 1
-		for !group[end-1].Last { // fragments that were received together
-			end++
-		}
-		tx := group[end-1]
-		if err := tx.Reach(&at.Position); err != nil {
-			return err
-		}
-		at.Transactions, at.CommitUS = 1, tx.CommitUS
-		if err := a.one(ctx, group[first:end], at); err != nil {
-			return err
-		}
-		a.done(at)
-		first = end
-	}
-	target.Transactions = 0
-	a.pending = target
-	a.clear()
-	return nil
-}
-
-// one applies one transaction. A row that only a foreign key refuses is written without the check: since MySQL 9.6 the
-// binlog has cascaded changes before what caused them, and a source session may have had its checks off.
-func (a *Applier) one(ctx context.Context, parts []*vstream.Transaction, at Progress) error {
-	attempt := func() error {
-		send := func() error {
-			if err := a.again(ctx, parts); err != nil {
-				return err
-			}
-			return a.session.Commit(ctx, a.cfg.Save(at))
-		}
-		err := send()
-		if err == nil {
-			return nil
-		}
-		return a.repeat(ctx, err, send)
-	}
-	err := attempt()
-	if !rows.ForeignKey(err) {
-		return err
-	}
-	if err := a.session.CheckForeignKeys(ctx, false); err != nil {
-		return err
-	}
-	if err := attempt(); err != nil {
-		return err
-	}
-	return a.session.CheckForeignKeys(ctx, true)
 }
 
 // Chunk is copied rows of a table, with the statements that record the copy's progress. They are one commit (W2).
@@ -268,65 +303,99 @@ type Chunk struct {
 	TableID uint32 // 0: of no table; then there are no rows
 	Rows    []rowimage.Row
 	// Write writes the rows into the transaction that is open on conn, in a way of its own; it may be called again after a
-	// rollback. nil: as the table's changes are written.
+	// rollback. nil: as the table's changes are written. A worker calls it.
 	Write func(ctx context.Context, conn *sqlconn.Conn) error
 	Save  []string
-	// Done is called once, by the goroutine that uses the applier, inside of one of its calls (Poll, if nothing else): with nil when
-	// the chunk is committed, else with what ends the applier.
+	// Done is called once, by the goroutine that uses the applier, inside of one of its calls (Poll, if nothing else), unless the applier
+	// fails before: when the chunk is committed. It may call SetTable, and what only asks.
 	Done func(error)
 }
 
 // Chunk takes a chunk at its place between transactions: it follows those before it that change its rows, and those behind it that do
 // follow it. Chunks of a table run beside each other. What is not committed when Chunk returns is so when Done is called.
 func (a *Applier) Chunk(ctx context.Context, c Chunk) error {
-	err := a.chunk(ctx, &c)
-	if c.Done != nil {
-		c.Done(err)
-	}
-	return err
-}
-
-func (a *Applier) chunk(ctx context.Context, c *Chunk) error {
+	a.settle()
 	if a.Open() {
 		return errors.New("copied rows arrived inside of a transaction")
 	}
-	if err := a.Drain(ctx); err != nil {
+	view := a.tables.View()
+	if view.Table(c.TableID) == nil && len(c.Rows) > 0 {
+		return errors.New("copied rows of a table that the stream has not described")
+	}
+	bytes := 0
+	for _, row := range c.Rows {
+		bytes += rowBytes(row)
+	}
+	if err := a.room(ctx, bytes); err != nil {
 		return err
 	}
-	t := a.Table(c.TableID)
-	if t == nil && len(c.Rows) > 0 {
-		return fmt.Errorf("chunk of table %d, which the stream has not described", c.TableID)
-	}
-	send := func() error {
-		if err := a.write(ctx, t, c); err != nil {
-			return err
-		}
-		return a.session.Commit(ctx, append(slices.Clone(c.Save), a.cfg.Save(a.pending))...)
-	}
-	if err := send(); err != nil {
-		if err = a.repeat(ctx, err, send); err != nil {
-			return err
-		}
-	}
-	a.done(a.pending)
-	a.clear()
+	d := a.tracker.AddChunk(c.TableID, c.Rows)
+	e := &entry{seq: d.Seq, floor: d.Floor, preds: append([]uint64(nil), d.Preds...), view: view, chunk: &c, bytes: bytes}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e.after = a.mu.position
+	a.put(e)
 	return nil
 }
 
-func (a *Applier) write(ctx context.Context, t *Table, c *Chunk) error {
-	switch {
-	case len(c.Rows) == 0 && c.Write == nil:
-		return nil
-	case c.Write == nil:
-		return a.session.AddRows(ctx, t, c.Rows)
+// Skip takes a position that transactions without rows for us have reached.
+func (a *Applier) Skip(position gtid.Set) { a.Heard(position, 0) }
+
+// Heard is Skip with how far the source was read for it: when it was, in microseconds since 1970.
+func (a *Applier) Heard(position gtid.Set, sourceUS int64) {
+	a.mu.Lock()
+	a.mu.position = a.mu.position.Union(position)
+	a.mu.heardUS = max(a.mu.heardUS, sourceUS)
+	idle := a.mu.empty()
+	if idle {
+		a.mu.advance()
 	}
-	if err := a.session.Flush(ctx); err != nil { // begins
-		return err
+	a.mu.Unlock()
+	if idle {
+		a.publish()
 	}
-	return c.Write(ctx, a.session.Conn())
 }
 
-// Barrier runs fn alone, in a session of the applier, when everything before is committed.
+// Drain returns when everything that was added is committed, and its position saved. In the middle of a large transaction it does
+// nothing.
+func (a *Applier) Drain(ctx context.Context) error {
+	if a.Open() {
+		return a.Poll(ctx)
+	}
+	if err := a.await(ctx, func() bool { return a.mu.empty() && a.mu.telling == 0 }); err != nil {
+		return err
+	}
+	return a.Save(ctx)
+}
+
+// Save saves the position of what is applied, also of transactions without rows for us.
+func (a *Applier) Save(ctx context.Context) error {
+	a.mu.Lock()
+	if a.mu.err != nil || a.mu.moving || a.mu.prefix.Empty() || a.mu.saved.Contains(a.mu.prefix) {
+		defer a.mu.Unlock()
+		return a.mu.err
+	}
+	a.mu.moving = true
+	base := a.mu.base.Union(a.mu.prefix)
+	sql := a.cfg.SaveBase(Base{Position: base, CommitUS: a.mu.commitUS})
+	a.mu.Unlock()
+	err := a.cfg.exec(ctx, sql)
+	for attempt := 1; rows.Retryable(err) && pause(ctx, attempt) == nil; attempt++ {
+		err = a.cfg.exec(ctx, sql)
+	}
+	a.mu.Lock()
+	if a.mu.moving = false; err == nil {
+		a.mu.moved(base)
+	}
+	a.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("save position: %w", err)
+	}
+	a.publish()
+	return nil
+}
+
+// Barrier runs fn alone, on the control session, when everything before is committed.
 func (a *Applier) Barrier(ctx context.Context, fn func(ctx context.Context, conn *sqlconn.Conn) error) error {
 	if a.Open() {
 		return errors.New("barrier inside of a transaction")
@@ -334,66 +403,167 @@ func (a *Applier) Barrier(ctx context.Context, fn func(ctx context.Context, conn
 	if err := a.Drain(ctx); err != nil {
 		return err
 	}
-	return fn(ctx, a.session.Conn())
+	return fn(ctx, a.cfg.Control)
 }
 
 // CheckForeignKeys says whether foreign keys are checked, and cascade, from here on. They are not at first.
 func (a *Applier) CheckForeignKeys(ctx context.Context, on bool) error {
-	return a.Barrier(ctx, func(ctx context.Context, _ *sqlconn.Conn) error { return a.session.CheckForeignKeys(ctx, on) })
+	return a.between(ctx, func() {
+		a.mu.checks = on
+		a.tracker.CheckForeignKeys(on)
+	})
+}
+
+// SetOrder changes the commit order, on a complete prefix.
+func (a *Applier) SetOrder(ctx context.Context, o Order) error {
+	return a.between(ctx, func() { a.mu.order = o })
+}
+
+// SetWorkers changes how many sessions there may be, on a complete prefix.
+func (a *Applier) SetWorkers(ctx context.Context, n int) error {
+	return a.between(ctx, func() { a.mu.workers = max(n, 1) })
+}
+
+// between runs change when nothing is under way.
+func (a *Applier) between(ctx context.Context, change func()) error {
+	if a.Open() {
+		return errors.New("change of the applier inside of a transaction")
+	}
+	if err := a.Drain(ctx); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change()
+	return nil
 }
 
 // Events is signalled when Poll has something to do.
-func (a *Applier) Events() <-chan struct{} { return nil }
+func (a *Applier) Events() <-chan struct{} { return a.events }
 
 // Poll calls what is due (Chunk.Done), and returns the error that has ended the applier.
-func (a *Applier) Poll(context.Context) error { return nil }
+func (a *Applier) Poll(context.Context) error {
+	a.mu.Lock()
+	due, err := a.mu.due, a.mu.err
+	a.mu.due = nil
+	a.mu.Unlock()
+	for _, fn := range due {
+		fn()
+	}
+	return err
+}
 
-// SetOrder changes the commit order, on a complete prefix.
-func (a *Applier) SetOrder(ctx context.Context, _ Order) error { return a.Drain(ctx) }
+// Close ends the sessions, and waits until the workers have ended. What was not committed is rolled back.
+func (a *Applier) Close() {
+	a.mu.Lock()
+	a.mu.closed = true
+	a.mu.Unlock()
+	a.cancel()
+	a.done.Wait()
+}
 
-// SetWorkers changes how many sessions there may be, on a complete prefix.
-func (a *Applier) SetWorkers(ctx context.Context, _ int) error { return a.Drain(ctx) }
+// room waits until the queue has room, for a first entry always.
+func (a *Applier) room(ctx context.Context, bytes int) error {
+	return a.await(ctx, func() bool { return a.mu.bytes == 0 || a.mu.bytes+bytes <= a.cfg.QueueBytes })
+}
 
-// Close ends the sessions. What was not committed is rolled back.
-func (a *Applier) Close() {}
-
-// repeat rolls back after err and, if that may help, runs send until it succeeds or fails for good. What was sent of a large transaction
-// and is not here any more cannot be sent again.
-func (a *Applier) repeat(ctx context.Context, err error, send func() error) error {
-	for attempt := 1; ; attempt++ {
-		if errors.Is(err, sqlconn.ErrLost) || ctx.Err() != nil {
+// await waits for a condition of the queue, and calls what is due meanwhile.
+func (a *Applier) await(ctx context.Context, cond func() bool) error {
+	for {
+		if err := a.Poll(ctx); err != nil {
 			return err
 		}
-		if rerr := a.session.Rollback(ctx); rerr != nil {
-			return errors.Join(err, rerr)
-		}
-		if !rows.Retryable(err) {
-			return err
-		}
-		if a.open {
-			return fmt.Errorf("%w: %w", ErrRepeat, err)
-		}
-		if a.cfg.Repeats != nil {
-			a.cfg.Repeats(err, attempt)
-		}
-		if err := pause(ctx, attempt); err != nil {
-			return err
-		}
-		if err = send(); err == nil {
+		a.mu.Lock()
+		ok := cond()
+		a.mu.full = !ok
+		a.mu.Unlock()
+		if ok {
 			return nil
+		}
+		select {
+		case <-a.freed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }
 
-// pause grows from about a millisecond to 200: a deadlock's winner needs a moment, a long lock has waited LockWait already.
-func pause(ctx context.Context, attempt int) error {
-	d := time.Millisecond << min(attempt, 8)
-	timer := time.NewTimer(d/2 + rand.N(d/2))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
+// settle tells the tracker what is done.
+func (a *Applier) settle() {
+	a.mu.Lock()
+	low, dropped := a.mu.low, a.mu.dropped
+	a.mu.dropped = nil
+	a.mu.Unlock()
+	a.tracker.Complete(low)
+	for _, seq := range dropped {
+		a.tracker.DropChunk(seq)
 	}
+}
+
+// Rest gives memory back when nothing has come for a while.
+func (a *Applier) Rest() {
+	if a.settled || a.Pending() || time.Since(a.addedAt) < idleSession {
+		return
+	}
+	a.settled = true
+	a.settle()
+	a.tracker.Release()
+}
+
+// fail ends the applier. Who executes finishes; who waits for a turn gives up.
+func (a *Applier) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.mu.err != nil || a.mu.closed {
+		return
+	}
+	a.mu.err = err
+	for _, w := range a.mu.lanes {
+		if w != nil {
+			w.signal()
+		}
+	}
+	notify(a.events)
+	notify(a.freed)
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// publish tells the owner what is reached. It reads under its own lock, so that calls are in order.
+func (a *Applier) publish() {
+	if a.cfg.Committed == nil {
+		return
+	}
+	a.publishing.Lock()
+	defer a.publishing.Unlock()
+	a.mu.Lock()
+	p := Progress{Applied: a.mu.applied, Saved: a.mu.saved, SourceUS: a.mu.sourceUS}
+	a.mu.Unlock()
+	a.cfg.Committed(p)
+}
+
+// size estimates what a transaction holds.
+func size(tx *vstream.Transaction) int {
+	n := 256
+	for i := range tx.Changes {
+		n += rowBytes(tx.Changes[i].Before) + rowBytes(tx.Changes[i].After)
+	}
+	return n
+}
+
+// rowBytes is what a row holds: its cells, their headers, and what it was decoded from.
+func rowBytes(row rowimage.Row) int {
+	if row == nil {
+		return 0
+	}
+	n := 48 + 24*len(row)
+	for _, cell := range row {
+		n += 2 * len(cell)
+	}
+	return n
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"braid/internal/apply"
@@ -24,6 +25,10 @@ type contested struct {
 	// next are the changes of the transaction under way; a nil row is a removal.
 	next map[string]map[string]rowimage.Row
 	at   time.Time // when the rows were last tried again
+
+	// The worker changes the maps, while it has a transaction; the owner reads kept when nothing is under way. What they ask at other times
+	// is guarded.
+	mu *sync.Mutex
 }
 
 // Periods of trying contested rows again.
@@ -34,7 +39,7 @@ const (
 )
 
 func loadContested(ctx context.Context, conn *sqlconn.Conn, id int64) (contested, error) {
-	c := contested{kept: map[string]map[string]rowimage.Row{}}
+	c := contested{kept: map[string]map[string]rowimage.Row{}, mu: new(sync.Mutex)}
 	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, row_key, image FROM _braid.contested WHERE vrepl_id=%d", id))
 	if err != nil {
 		return c, fmt.Errorf("read contested rows: %w", err)
@@ -75,9 +80,15 @@ func set(m map[string]map[string]rowimage.Row, table, key string, row rowimage.R
 	m[table][key] = row
 }
 
-func (c *contested) any() bool { return len(c.kept) > 0 || len(c.next) > 0 }
+func (c *contested) any() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.kept) > 0 || len(c.next) > 0
+}
 
 func (c *contested) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	n := 0
 	for _, rows := range c.kept {
 		n += len(rows)
@@ -95,6 +106,8 @@ func (c *contested) has(table, key string) bool {
 
 // committed makes the changes of the transaction the truth.
 func (c *contested) committed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for table, rows := range c.next {
 		for key, row := range rows {
 			if row != nil {
@@ -114,9 +127,11 @@ func (c *contested) committed() {
 // is not there afterwards, as our source's, is kept. The insert has locked what was in its way, so the answer holds until
 // the commit.
 func (r *run) contest(ctx context.Context, conn *sqlconn.Conn, finals map[*apply.Table]map[string]apply.Final, first bool) ([]string, error) {
+	r.contested.mu.Lock()
 	if first || r.contested.next == nil {
 		r.contested.next = map[string]map[string]rowimage.Row{}
 	}
+	r.contested.mu.Unlock()
 	var keep []string
 	for table, keys := range finals {
 		p := r.planOf(table)
@@ -160,6 +175,8 @@ func (r *run) offer(ctx context.Context, conn *sqlconn.Conn, p *tablePlan, batch
 
 // keep notes which rows wait and which do not any more, and returns the statements that write it down.
 func (r *run) keep(table string, batch []string, finals map[string]apply.Final, ours map[string]bool) (sql []string) {
+	r.contested.mu.Lock()
+	defer r.contested.mu.Unlock()
 	var kept, gone []string
 	for _, key := range batch {
 		f := finals[key]
@@ -190,10 +207,16 @@ func hashOf(key string) []byte {
 	return sum[:]
 }
 
-// committed is told by the applier. Who keeps rows may find their places free now.
-func (r *run) committed() {
+// committed is told by the applier's workers, one call at a time. Who keeps rows may find their places free now.
+func (r *run) committed(p apply.Progress) {
+	r.progressed.Store(true)
 	r.contested.committed()
 	r.c.contested.Store(int64(r.contested.count()))
+	if p.SourceUS > r.measuredUS {
+		r.measuredUS = p.SourceUS
+		r.c.measured(p.SourceUS)
+	}
+	r.c.advance(p.Applied, p.Saved)
 	for _, o := range r.others {
 		if c := r.c.e.stream(o.ID); c != nil && c.contested.Load() > 0 {
 			c.moved.Store(true)
@@ -232,7 +255,9 @@ func (r *run) retake(ctx context.Context) error {
 			return fmt.Errorf("contested rows of %s: %w", table, err)
 		}
 	}
-	r.after()
+	if err := r.commit(ctx); err != nil {
+		return err
+	}
 	return r.complain()
 }
 

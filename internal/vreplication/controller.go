@@ -92,13 +92,13 @@ func (p permanent) Unwrap() error { return p.error }
 func (c *controller) live(ctx context.Context, log *slog.Logger) {
 	told := ""
 	for attempt := 0; ; attempt++ {
-		r := &run{c: c, log: log}
+		r := &run{c: c, log: log, guard: newGuard(c.id)}
 		c.diffs.Store(true) // one may have been under way
 		err := r.run(ctx)
 		if ctx.Err() != nil || errors.Is(err, errNotWanted) {
 			return
 		}
-		if r.progressed {
+		if r.progressed.Load() {
 			attempt, told = 0, ""
 		}
 		if isPermanent(err) {

@@ -225,7 +225,6 @@ func (r *run) copyChunk(ctx context.Context, tc *tableCopy, ch *vstream.Chunk) e
 			if tc.done = done; done {
 				r.copied(tc)
 			}
-			r.after()
 		},
 	})
 }
@@ -255,11 +254,14 @@ func (r *run) remode(tc *tableCopy) {
 
 // finish makes the stream Running, once.
 func (r *run) finish(ctx context.Context) error {
-	if r.ap.Pending() {
+	if r.ap.Open() {
 		return nil
 	}
 	if !r.checking {
 		if err := r.ap.CheckForeignKeys(ctx, true); err != nil {
+			return err
+		}
+		if err := r.ap.SetOrder(ctx, r.commitOrder()); err != nil {
 			return err
 		}
 		r.checking = true
@@ -276,9 +278,6 @@ func (r *run) finish(ctx context.Context) error {
 
 // setState writes what the stream does now, unless somebody has stopped it.
 func (r *run) setState(ctx context.Context, state State) error {
-	if r.ap.Pending() {
-		return nil // the session is inside of a transaction; there will be another occasion
-	}
 	err := execAll(ctx, r.conn,
 		fmt.Sprintf("UPDATE _braid.vreplication SET state='%s', message=NULL, time_updated=%d WHERE id=%d AND state NOT IN ('Stopped','Error')", state, nowUS(), r.row.ID),
 		logStatement(r.row.ID, "state", state, r.ap.Position().String()))

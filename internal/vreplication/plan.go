@@ -42,6 +42,9 @@ func (r *run) table(ctx context.Context, def *vstream.Table) error {
 	}
 	var owner []string
 	if p.merge {
+		if err := r.ap.SetWorkers(ctx, 1); err != nil { // what is contested is settled one transaction after the other
+			return err
+		}
 		owner = r.row.Source.Rules.Match(def.Def.DB, def.Def.Name).VindexColumns
 	}
 	if p.Table, err = apply.NewTable(def.Def, defs[0], owner); err != nil {

@@ -2,14 +2,15 @@ package vreplication
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"braid/internal/apply"
+	"braid/internal/apply/rows"
 	"braid/internal/gtid"
 	"braid/internal/sqlconn"
 	"braid/internal/vstream"

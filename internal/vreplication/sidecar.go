@@ -42,6 +42,13 @@ var sidecar = []sidecarTable{
 		{"rows_copied", "bigint", "NOT NULL DEFAULT 0"},
 		{"transactions", "bigint", "NOT NULL DEFAULT 0 COMMENT 'source transactions applied'"},
 	}, []string{"PRIMARY KEY (id)", "UNIQUE KEY workflow_source (db_name, workflow, source_name)"}},
+	{"lanes", []sidecarColumn{
+		{"vrepl_id", "bigint unsigned", "NOT NULL"},
+		{"lane", "int", "NOT NULL COMMENT 'worker'"},
+		{"gtids", "mediumtext", "NOT NULL COMMENT 'GTID set, applied beside pos of the stream'"},
+		{"transactions", "bigint", "NOT NULL DEFAULT 0 COMMENT 'source transactions applied'"},
+		{"transaction_timestamp", "bigint", "NOT NULL DEFAULT 0"},
+	}, []string{"PRIMARY KEY (vrepl_id, lane)"}},
 	{"copy_state", []sidecarColumn{
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},
 		{"table_name", "varchar(128)", "NOT NULL COMMENT 'source table'"},
@@ -50,6 +57,21 @@ var sidecar = []sidecarTable{
 		{"rows_total", "bigint", "NOT NULL DEFAULT 0 COMMENT 'estimate'"},
 		{"done", "tinyint", "NOT NULL DEFAULT 0 COMMENT 'all windows have closed'"},
 	}, []string{"PRIMARY KEY (vrepl_id, table_name)"}},
+	{"copy_range", []sidecarColumn{
+		{"vrepl_id", "bigint unsigned", "NOT NULL"},
+		{"table_name", "varchar(128)", "NOT NULL COMMENT 'source table'"},
+		{"no", "int", "NOT NULL COMMENT 'from 1, in key order'"},
+		{"upto", "mediumblob", "NULL COMMENT 'last key of the range; NULL: the end of the table'"},
+		{"lastpk", "mediumblob", "NULL COMMENT 'last key that was looked at; at first, that of the range before'"},
+		{"rows_copied", "bigint", "NOT NULL DEFAULT 0"},
+		{"done", "tinyint", "NOT NULL DEFAULT 0"},
+	}, []string{"PRIMARY KEY (vrepl_id, table_name, no)"}},
+	{"deferred", []sidecarColumn{
+		{"db_name", "varchar(64)", "NOT NULL"},
+		{"table_name", "varchar(64)", "NOT NULL COMMENT 'target table'"},
+		{"definitions", "mediumtext", "NOT NULL COMMENT 'JSON: indexes and foreign keys that the table gets when it is filled'"},
+		{"created_at", "bigint", "NOT NULL"},
+	}, []string{"PRIMARY KEY (db_name, table_name)"}},
 	{"contested", []sidecarColumn{
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},
 		{"table_name", "varchar(128)", "NOT NULL COMMENT 'source table'"},

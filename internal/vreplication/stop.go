@@ -28,6 +28,14 @@ func (r *run) passed(tx *vstream.Transaction) bool {
 	return true
 }
 
+// stop ends the stream exactly at its stop position. Nothing behind it was added. If the state is not written any more, the next run does it.
+func (r *run) stop(ctx context.Context) error {
+	if err := r.ap.Drain(ctx); err != nil {
+		return err
+	}
+	return r.stopHere(ctx)
+}
+
 func (r *run) stopHere(ctx context.Context) error {
 	_, err := r.conn.Exec(ctx, fmt.Sprintf("UPDATE _braid.vreplication SET state='Stopped', message='reached the stop position', time_updated=%d WHERE id=%d", nowUS(), r.row.ID))
 	if err != nil {

@@ -166,7 +166,8 @@ func (e *Engine) updateLocked(ctx context.Context, req *tabletpb.UpdateStreamsRe
 		if err := e.requireStopped(ctx, id); err != nil {
 			return err
 		}
-		sql = append(sql, fmt.Sprintf("UPDATE _braid.vreplication SET pos=%s, time_updated=%d WHERE id=%d AND %s", sqlconn.Quote(pos.String()), nowUS(), id, where))
+		sql = append(sql, fmt.Sprintf("UPDATE _braid.vreplication SET pos=%s, time_updated=%d WHERE id=%d AND %s", sqlconn.Quote(pos.String()), nowUS(), id, where),
+			fmt.Sprintf("DELETE FROM _braid.lanes WHERE vrepl_id=%d", id))
 	}
 	if req.State != "" {
 		state, err := started(req.State)
@@ -225,7 +226,7 @@ func (e *Engine) Delete(ctx context.Context, workflow string) (int, error) {
 		if c := e.stream(r.ID); c != nil {
 			c.stop(errs.New(errs.NotFound, nil, "stream %d was deleted", r.ID))
 		}
-		for _, t := range []string{"copy_state", "contested", "vreplication_log", "vdiff"} {
+		for _, t := range []string{"lanes", "copy_state", "contested", "vreplication_log", "vdiff"} {
 			sql = append(sql, fmt.Sprintf("DELETE FROM _braid.%s WHERE vrepl_id=%d", t, r.ID))
 		}
 		sql = append(sql, fmt.Sprintf("DELETE FROM _braid.vreplication WHERE id=%d", r.ID))
