@@ -104,14 +104,8 @@ func readVariables(ctx context.Context, conn *sqlconn.Conn) (map[string]string, 
 
 func checkVersion(version string) Precondition {
 	p := Precondition{Name: "version", Status: OK, Have: version, Want: "MySQL 8.0 or later"}
-	major, _ := strconv.Atoi(version[:max(strings.IndexByte(version, '.'), 0)])
-	switch {
-	case strings.Contains(strings.ToLower(version), "mariadb"):
-		p.Status, p.Why = Missing, "MariaDB's binlog and GTIDs are of another kind"
-		p.Remedy = "read from a MySQL server: MariaDB cannot be a source"
-	case major < 8:
-		p.Status, p.Why = Missing, "older binlogs lack what exact reading needs"
-		p.Remedy = "upgrade the server, or read from a replica of it that runs MySQL 8.0 or later"
+	if why, remedy := sqlconn.Unsupported(version); why != "" {
+		p.Status, p.Why, p.Remedy = Missing, why, remedy
 	}
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -93,6 +94,7 @@ type transaction struct {
 	xid      string // of an XA transaction
 	rows     []Rows
 	texts    []Statement
+	other    *Statement // see Transaction.Other
 	bytes    int
 	events   int  // row events, of tables that are not followed too
 	any      bool // some rows of followed tables were seen
@@ -122,11 +124,14 @@ func (d *decoder) decode(ev rawEvent) error {
 	h := &ev.header
 	if h.EventType == replication.ROTATE_EVENT {
 		if len(ev.body) < 8 {
-			return d.malformed("ROTATE")
+			return d.malformed("ROTATE", nil)
 		}
 		d.coords = Coordinates{File: string(ev.body[8:]), Pos: binary.LittleEndian.Uint64(ev.body)}
 		d.yield(&Mark{End: d.coords})
 		return nil
+	}
+	if h.EventType == replication.HEARTBEAT_LOG_EVENT_V2 {
+		return d.heartbeat(ev.body)
 	}
 	if h.LogPos != 0 && h.Flags&replication.LOG_EVENT_ARTIFICIAL_F == 0 {
 		size := h.EventSize
@@ -136,6 +141,49 @@ func (d *decoder) decode(ev rawEvent) error {
 		d.coords = d.coords.advance(h.LogPos, size)
 	}
 	return d.dispatch(ev)
+}
+
+// heartbeat says where the server reads, with all bits of the offset: after a file's first 4 GiB it mends what the headers do not say. The
+// server sends it when it has nothing else, so that everything before this place has come (B3).
+func (d *decoder) heartbeat(body []byte) error {
+	at, err := parseHeartbeat(body)
+	if err != nil {
+		return d.malformed("HEARTBEAT", err)
+	}
+	if d.trx == nil && at.Reaches(d.coords) {
+		d.coords = at
+	}
+	d.cost += eventCost
+	d.yield(&Mark{End: d.coords})
+	return nil
+}
+
+// parseHeartbeat reads the fields of a heartbeat: type, length, value, and a zero behind the last.
+func parseHeartbeat(b []byte) (at Coordinates, err error) {
+	const end, file, offset = 0, 1, 2
+	for len(b) > 0 && b[0] != end {
+		field := b[0]
+		var length uint64
+		if length, b, err = lenenc(b[1:]); err != nil {
+			return at, err
+		}
+		if length > uint64(len(b)) {
+			return at, io.ErrUnexpectedEOF
+		}
+		switch field {
+		case file:
+			at.File = string(b[:length])
+		case offset:
+			if at.Pos, _, err = lenenc(b[:length]); err != nil {
+				return at, err
+			}
+		}
+		b = b[length:]
+	}
+	if at.File == "" || at.Pos == 0 {
+		return at, errors.New("it does not say where the log is")
+	}
+	return at, nil
 }
 
 // dispatch takes an event of the log or of a compressed transaction.
@@ -234,7 +282,7 @@ func (d *decoder) gtid(ev rawEvent) error {
 	}
 	g, err := d.parseGTID(ev)
 	if err != nil {
-		return fmt.Errorf("binlog at %s: malformed GTID event: %w", d.coords, err)
+		return d.malformed("GTID", err)
 	}
 	us := cmp.Or(g.original, g.immediate, uint64(ev.header.Timestamp)*1e6)
 	d.cost += groupCost
@@ -252,7 +300,7 @@ func (d *decoder) gtid(ev rawEvent) error {
 // tableMap reads ids and names only.
 func (d *decoder) tableMap(body []byte) error {
 	if len(body) < 10 {
-		return d.malformed("TABLE_MAP")
+		return d.malformed("TABLE_MAP", nil)
 	}
 	id := tableID(body)
 	if tm, ok := d.tables[id]; ok && bytes.Equal(tm.Body, body) {
@@ -261,7 +309,7 @@ func (d *decoder) tableMap(body []byte) error {
 	db, rest, ok := cutName(body[8:])
 	table, _, ok2 := cutName(rest)
 	if !ok || !ok2 {
-		return d.malformed("TABLE_MAP")
+		return d.malformed("TABLE_MAP", nil)
 	}
 	// The map outlives the buffer that the event came in.
 	tm := TableMap{ID: id, DB: string(db), Table: string(table), Body: bytes.Clone(body)}
@@ -274,7 +322,7 @@ const dummyTable = 1<<48 - 1
 
 func (d *decoder) rows(kind RowsKind, body []byte, partial bool) error {
 	if len(body) < 8 {
-		return d.malformed("ROWS")
+		return d.malformed("ROWS", nil)
 	}
 	if d.trx == nil {
 		return d.refuse("ROWS", "rows without a GTID", "set gtid_mode=ON on the source and start a new copy")
@@ -331,7 +379,7 @@ func (d *decoder) commit(event string) error {
 
 func (d *decoder) finish(t *transaction) {
 	tx := &Transaction{
-		Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, Statements: t.texts,
+		Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, Statements: t.texts, Other: t.other,
 		First: !t.cut, Last: true, End: d.coords, id: t.id, events: t.events,
 	}
 	if t.prepared != nil {
@@ -348,8 +396,13 @@ func (d *decoder) refuse(event, reason, remedy string) error {
 	return r
 }
 
-func (d *decoder) malformed(event string) error {
-	return d.refuse(event, "the event is malformed", "check the source's log with mysqlbinlog --verify-binlog-checksum; if it is damaged, copy the tables again")
+// malformed refuses an event that cannot be read; err says why, if it is known.
+func (d *decoder) malformed(event string, err error) error {
+	reason := "the event is malformed"
+	if err != nil {
+		reason += ": " + err.Error()
+	}
+	return d.refuse(event, reason, "check the source's log with mysqlbinlog --verify-binlog-checksum; if it is damaged, copy the tables again")
 }
 
 func tableID(body []byte) uint64 {

@@ -213,6 +213,90 @@ func TestCreateTableSelect(t *testing.T) {
 	require.Equal(t, gtidOf("1"), got[1].(*Transaction).GTID)
 }
 
+// TestCreateTableSelectAfterACut: the statement that was passed on before the connection was cut is not passed on again (B2).
+func TestCreateTableSelectAfterACut(t *testing.T) {
+	s := (&script{}).gtid(1).query("CREATE TABLE `t` (a INT) START TRANSACTION").insert(7, "t", "a").xid()
+	first := newDecoder(all)
+	for _, ev := range s.events[:2] {
+		require.NoError(t, first.decode(ev))
+	}
+	var done progress
+	done.note(first.take())
+	again := newDecoder(all)
+	again.done = done
+	for _, ev := range s.events {
+		require.NoError(t, again.decode(ev))
+	}
+	tx, ok := again.take().(*Transaction)
+	require.True(t, ok, "its rows only")
+	require.Len(t, tx.Rows, 1)
+	require.Nil(t, again.take())
+}
+
+// TestQueryText: binlog_rows_query_log_events=ON puts the statement in front of its rows; it is that of all of them, and of no others.
+func TestQueryText(t *testing.T) {
+	text := func(s *script, sql string) *script {
+		return s.add(replication.ROWS_QUERY_EVENT, 0, append([]byte{byte(len(sql))}, sql...))
+	}
+	s := text((&script{}).gtid(1).query("BEGIN"), "INSERT INTO t VALUES (1)").insert(7, "t", "a").rows(replication.DELETE_ROWS_EVENTv2, 7, "b")
+	s = text(s, "DELETE FROM t").rows(replication.DELETE_ROWS_EVENTv2, 7, "c").xid().gtid(2).query("BEGIN").insert(7, "t", "d").xid()
+	got, err := decodeAll(s)
+	require.NoError(t, err)
+	var texts []string
+	for _, ev := range got {
+		for _, r := range ev.(*Transaction).Rows {
+			texts = append(texts, string(r.Query))
+		}
+	}
+	require.Equal(t, []string{"INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1)", "DELETE FROM t", ""}, texts)
+}
+
+// TestFileBeyond4GiB: headers have the lower 32 bits of an offset only. Events in order carry the rest; where a stream begins behind
+// the first 4 GiB, the next heartbeat tells. Coordinates never run ahead (B3).
+func TestFileBeyond4GiB(t *testing.T) {
+	const limit = 1 << 32
+	d := newDecoder(all)
+	d.coords = Coordinates{File: "binlog.000001", Pos: limit - 100}
+	s := (&script{}).gtid(1).query("BEGIN").insert(7, "t", string(make([]byte, 300))).xid()
+	want := uint64(limit - 100)
+	for _, ev := range s.events {
+		want += uint64(ev.header.EventSize)
+		ev.header.LogPos = uint32(want)
+		require.NoError(t, d.decode(ev))
+	}
+	require.Greater(t, want, uint64(limit))
+	tx := d.take().(*Transaction)
+	require.Equal(t, Coordinates{File: "binlog.000001", Pos: want}, tx.End)
+
+	d = newDecoder(all) // the same, as a stream sees it that begins with the second of these transactions
+	d.coords = Coordinates{File: "binlog.000001", Pos: 4}
+	for _, ev := range s.events {
+		want += uint64(ev.header.EventSize)
+		ev.header.LogPos = uint32(want)
+		require.NoError(t, d.decode(ev))
+	}
+	require.Less(t, d.take().(*Transaction).End.Pos, want)
+	require.NoError(t, d.decode(heartbeat("binlog.000001", want)))
+	require.Equal(t, Coordinates{File: "binlog.000001", Pos: want}, d.take().(*Mark).End)
+	require.NoError(t, d.decode(heartbeat("binlog.000001", want-1)))
+	require.Equal(t, Coordinates{File: "binlog.000001", Pos: want}, d.take().(*Mark).End, "never back")
+
+	require.NoError(t, d.decode(s.events[0]))
+	require.NoError(t, d.decode(heartbeat("binlog.000002", 4)))
+	require.Equal(t, "binlog.000001", d.take().(*Mark).End.File, "not inside of a transaction")
+	bad := heartbeat("binlog.000002", 4)
+	bad.body = bad.body[:3]
+	require.ErrorContains(t, d.decode(bad), "HEARTBEAT")
+}
+
+// heartbeat is one of version 2.
+func heartbeat(file string, pos uint64) rawEvent {
+	body := append([]byte{1, byte(len(file))}, file...)
+	body = append(body, 2, 9, 0xfe)
+	body = append(binary.LittleEndian.AppendUint64(body, pos), 0)
+	return rawEvent{header: replication.EventHeader{EventType: replication.HEARTBEAT_LOG_EVENT_V2, EventSize: uint32(len(body) + headerSize)}, body: body}
+}
+
 // TestCutTransaction: a transaction that a crash of the source cut off is dropped.
 func TestCutTransaction(t *testing.T) {
 	got, err := decodeAll((&script{}).gtid(1).query("BEGIN").insert(7, "t", "a").add(replication.FORMAT_DESCRIPTION_EVENT, 0, nil).
@@ -243,6 +327,10 @@ func TestRefusals(t *testing.T) {
 		"no table map":       {begin().rows(replication.WRITE_ROWS_EVENTv2, 9, "a"), "ROWS", "start the stream again"},
 		"xa unknown":         {(&script{}).gtid(1).query("XA COMMIT X'6162',X'',1"), "QUERY", "copy the tables again"},
 		"unknown event":      {(&script{}).add(99, 0, nil), "type 99", "upgrade braid"},
+		"short GTID":         {(&script{}).add(replication.GTID_EVENT, 0, make([]byte, 10)), "GTID", "mysqlbinlog"},
+		"no zstd":            {(&script{}).gtid(1).add(replication.TRANSACTION_PAYLOAD_EVENT, 0, []byte{2, 1, 0, 0, 'x', 'y'}), "TRANSACTION_PAYLOAD", "mysqlbinlog"},
+		"compression":        {(&script{}).gtid(1).add(replication.TRANSACTION_PAYLOAD_EVENT, 0, []byte{2, 1, 9, 0}), "TRANSACTION_PAYLOAD", "upgrade braid"},
+		"XA without a part":  {(&script{}).add(replication.XA_PREPARE_LOG_EVENT, 0, make([]byte, 13)), "XA_PREPARE", "mysqlbinlog"},
 		"truncated":          {begin().add(replication.TABLE_MAP_EVENT, 0, []byte{1, 2}), "TABLE_MAP", "mysqlbinlog"},
 		"DDL inside":         {begin().query("ALTER TABLE t ADD c INT"), "QUERY", "copy the tables again"},
 		"no GTID":            {(&script{}).query("BEGIN"), "QUERY", "gtid_mode=ON"},

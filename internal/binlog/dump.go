@@ -44,7 +44,8 @@ func Open(ctx context.Context, cfg Config) (Reader, error) {
 		d.cancel()
 		return nil, err
 	}
-	d.done.Go(func() { d.queue.fail(d.feed.read()) })
+	ctx, d.cancel = context.WithCancel(context.Background())
+	d.done.Go(func() { d.queue.fail(d.feed.explain(ctx, d.feed.read())) })
 	return d, nil
 }
 

@@ -19,9 +19,12 @@ type Transaction struct {
 	Rows     []Rows
 	// Statements are changes that were logged as statements. Only a lenient reader passes them.
 	Statements []Statement
-	First      bool
-	Last       bool        // complete: the GTIDs count as read
-	End        Coordinates // the end of the log as read so far; with Last, the end of the transaction
+	// Other is the statement of a group that has no other, and that changes neither rows nor tables: GRANT, CREATE VIEW. Only a lenient
+	// reader passes it.
+	Other *Statement
+	First bool
+	Last  bool        // complete: the GTIDs count as read
+	End   Coordinates // the end of the log as read so far; with Last, the end of the transaction
 
 	id, preparedID gtid.GTID
 	events         int // row events of all tables, in this fragment and in those before it

@@ -162,6 +162,7 @@ func (f *feed) reached() gtid.Set {
 // run opens and reads, and opens again after a cut, until something else than the connection fails or the source was not to be
 // heard for too long. An open connection may be given.
 func (f *feed) run(ctx context.Context) error {
+	damaged := 0
 	for pause := timeouts.RetryMin; ; {
 		if f.wire == nil {
 			if err := f.open(ctx); f.lasting(ctx, err) {
@@ -175,15 +176,41 @@ func (f *feed) run(ctx context.Context) error {
 			}
 		}
 		before := f.reached()
-		err := f.read()
+		err := f.explain(ctx, f.read())
 		f.wire = nil
 		if f.lasting(ctx, err) {
 			return err
 		}
 		if !before.Equal(f.reached()) {
-			pause = timeouts.RetryMin
+			pause, damaged = timeouts.RetryMin, 0
+		}
+		if !errors.Is(err, errs.BinlogDamaged) {
+			continue
+		}
+		if damaged++; damaged == maxDamaged {
+			return err
 		}
 	}
+}
+
+// maxDamaged is how often in a row the same place of the log may come damaged before it is taken to be so on the source's disk.
+const maxDamaged = 3
+
+const errCannotRead = 1236 // ER_SOURCE_FATAL_ERROR_READING_BINLOG
+
+// explain finds the words for the server's refusal to send the log. Mostly the log was purged between the check and the dump; the server's
+// own message then names no GTIDs.
+func (f *feed) explain(ctx context.Context, err error) error {
+	if sqlconn.ErrCode(err) != errCannotRead || ctx.Err() != nil || f.isOver() {
+		return err
+	}
+	position := f.reached()
+	if why := checkResume(ctx, f.db, position); errors.Is(why, errs.BinlogPurged) || errors.Is(why, errs.StreamFailed) {
+		return why
+	}
+	return errs.New(errs.StreamFailed, err, "binlog of %s: the server cannot send what comes after %s", f.db.Addr, position).With(
+		"If the message names max_allowed_packet: SET PERSIST max_allowed_packet=1073741824 on the source, then start the stream again.",
+		"If the message names a checksum, a file or an event: the log is damaged on the source's disk; its error log says more. Copy the tables again.")
 }
 
 // lasting reports whether an error is not of the kind that another connection mends.
@@ -203,7 +230,7 @@ func (f *feed) lasting(ctx context.Context, err error) bool {
 		}
 	}
 	switch sqlconn.ErrCode(err) {
-	case 1044, 1045, 1227, 1236: // access denied, privilege missing, the log cannot be read
+	case 1044, 1045, 1227: // access denied, privilege missing
 		return true
 	}
 	return time.Since(time.Unix(0, f.heard.Load())) > timeouts.SourceGone

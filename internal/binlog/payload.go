@@ -26,7 +26,7 @@ const (
 func (d *decoder) openPayload(body []byte) error {
 	kind, data, err := payloadData(body)
 	if err != nil {
-		return d.malformed("TRANSACTION_PAYLOAD")
+		return d.malformed("TRANSACTION_PAYLOAD", err)
 	}
 	switch kind {
 	case compressionNone:
@@ -34,7 +34,7 @@ func (d *decoder) openPayload(body []byte) error {
 	case compressionZSTD:
 		zip, err := d.unzip(data)
 		if err != nil {
-			return fmt.Errorf("binlog at %s: compressed transaction: %w", d.coords, err)
+			return d.malformed("TRANSACTION_PAYLOAD", err)
 		}
 		d.payload = &payload{from: bufio.NewReader(zip)}
 	default:
@@ -90,7 +90,7 @@ func (d *decoder) nextInner() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("binlog at %s: compressed transaction: %w", d.coords, err)
+		return d.malformed("TRANSACTION_PAYLOAD", err)
 	}
 	return d.dispatch(ev)
 }

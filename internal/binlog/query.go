@@ -17,7 +17,7 @@ func (d *decoder) query(ev rawEvent) error {
 	}
 	var e replication.QueryEvent
 	if err := guard(func() error { return e.Decode(ev.body) }); err != nil {
-		return d.malformed("QUERY")
+		return d.malformed("QUERY", err)
 	}
 	sql, db := string(e.Query), string(e.Schema)
 	st := classify(sql, db)
@@ -74,7 +74,7 @@ func (d *decoder) inside(st statement, sql, db string) error {
 		return nil
 	case stmtDDL:
 		if st.rows {
-			d.yield(&DDL{Stamp: d.trx.Stamp, Rows: true, CommitUS: d.trx.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+			d.createSelect(st, sql, db)
 			return nil
 		}
 		return d.refuse("QUERY", fmt.Sprintf("a change of tables inside of a transaction: %s", shorten(sql)), "copy the tables again")
@@ -92,7 +92,7 @@ func (d *decoder) alone(st statement, sql, db string) error {
 		t.begun, t.xid = true, st.xid
 	case st.kind == stmtDDL && st.rows:
 		t.begun = true
-		d.yield(&DDL{Stamp: t.Stamp, Rows: true, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+		d.createSelect(st, sql, db)
 	case st.kind == stmtXACommit:
 		return d.xaCommit(st.xid)
 	case st.kind == stmtXARollback:
@@ -101,6 +101,9 @@ func (d *decoder) alone(st statement, sql, db string) error {
 		d.trx = nil
 		d.yield(&DDL{Stamp: t.Stamp, GTID: t.gtid, id: t.id, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
 	default:
+		if d.lenient {
+			t.other = &Statement{DB: db, SQL: sql}
+		}
 		return d.commit("QUERY")
 	}
 	return nil
@@ -109,7 +112,7 @@ func (d *decoder) alone(st statement, sql, db string) error {
 // createSelect is the statement of a CREATE TABLE … SELECT. Its rows follow, and carry the GTID.
 func (d *decoder) createSelect(st statement, sql, db string) {
 	if t := d.trx; d.done.gtid != t.gtid {
-		d.yield(&DDL{Stamp: t.Stamp, id: t.id, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+		d.yield(&DDL{Stamp: t.Stamp, id: t.id, Rows: true, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
 	}
 }
 

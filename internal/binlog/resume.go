@@ -24,7 +24,7 @@ func Executed(ctx context.Context, conn *sqlconn.Conn) (executed, purged gtid.Se
 	return executed, purged, nil
 }
 
-// checkResume keeps B4. The server checks as well, but it compares only what has its own UUID, and its message names no GTIDs.
+// checkResume is the check of B4 on a connection of its own, for when the server has refused.
 func checkResume(ctx context.Context, db sqlconn.Config, position gtid.Set) error {
 	conn, err := sqlconn.Dial(ctx, db)
 	if err != nil {
@@ -38,6 +38,7 @@ func checkResume(ctx context.Context, db sqlconn.Config, position gtid.Set) erro
 	return compareResume(db.Addr, position, executed, purged)
 }
 
+// compareResume keeps B4. The server checks as well, but it compares only what has its own UUID, and its message names no GTIDs.
 func compareResume(addr string, position, executed, purged gtid.Set) error {
 	if gone := purged.Subtract(position); !gone.Empty() {
 		return errs.New(errs.BinlogPurged, nil, "binlog of %s: %d transactions after the stream's position were purged: %s", addr, gone.Count(), gone).

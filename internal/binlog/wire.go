@@ -100,13 +100,16 @@ func serverID() uint32 { return 1<<31 | mrand.Uint32() }
 // dump asks for everything that is not in the position.
 func (w *wire) dump(position gtid.Set) error {
 	set := position.Encode()
-	cmd := []byte{mysql.COM_BINLOG_DUMP_GTID, 0, 0}
+	cmd := binary.LittleEndian.AppendUint16([]byte{mysql.COM_BINLOG_DUMP_GTID}, heartbeatV2)
 	cmd = binary.LittleEndian.AppendUint32(cmd, serverID())
 	cmd = binary.LittleEndian.AppendUint32(cmd, 0)                       // no file name
 	cmd = binary.LittleEndian.AppendUint64(cmd, uint64(len(magicPlain))) // its first event
 	cmd = binary.LittleEndian.AppendUint32(cmd, uint32(len(set)))
 	return w.send(append(cmd, set...))
 }
+
+// heartbeatV2 asks for heartbeats that have the offset in 64 bits. Servers before 8.0.26 do not know the flag and send the others.
+const heartbeatV2 = replication.USE_HEARTBEAT_EVENT_V2
 
 // dumpFile asks for a file from its begin on, whatever is in it.
 func (w *wire) dumpFile(name string) error {
@@ -187,7 +190,9 @@ func (w *wire) event(p []byte) (rawEvent, error) {
 }
 
 func (w *wire) damaged(format string, args ...any) error {
-	return errs.New(errs.BinlogDamaged, nil, "binlog of %s: %s", w.addr, fmt.Sprintf(format, args...))
+	return errs.New(errs.BinlogDamaged, nil, "binlog of %s: %s", w.addr, fmt.Sprintf(format, args...)).With(
+		"If it happens once, something between the server and here changes bytes: look at the network, its cards and its proxies.",
+		"If it happens again and again, the server's log is damaged: `mysqlbinlog --verify-binlog-checksum` on the server names the place. Copy the tables again.")
 }
 
 // packet reads one packet. From 16 MiB on it comes in pieces, which are put together.

@@ -11,7 +11,7 @@ import (
 func (d *decoder) xaPrepare(body []byte) error {
 	onePhase, xid, ok := parseXAPrepare(body)
 	if !ok || d.trx == nil {
-		return d.malformed("XA_PREPARE")
+		return d.malformed("XA_PREPARE", nil)
 	}
 	if onePhase {
 		return d.commit("XA_PREPARE")

@@ -113,6 +113,26 @@ func TestDefinitions(t *testing.T) {
 	require.Len(t, after, len(row))
 }
 
+// TestOtherStatements: what changes neither rows nor tables is shown with its text, as long as no tables are asked for.
+func TestOtherStatements(t *testing.T) {
+	s := newServer(t)
+	s.exec("CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY)")
+	from := s.position()
+	s.exec("CREATE USER reader IDENTIFIED BY 'secret'", "GRANT SELECT ON d.* TO reader", "INSERT INTO d.t VALUES (1)", "CREATE VIEW d.v AS SELECT 1 AS one")
+	var out bytes.Buffer
+	_, err := s.live().Scan(t.Context(), Span{From: from}, nil, NewTail(&out, false, nil))
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^  other CREATE USER 'reader'@'%' IDENTIFIED`, out.String())
+	require.NotContains(t, out.String(), "secret")
+	require.Contains(t, out.String(), "  other GRANT SELECT ON `d`.* TO 'reader'@'%'\n")
+	require.Regexp(t, `(?m)^  other CREATE .*VIEW `, out.String())
+	lines, _ := tail(t, s.live(), Span{From: from})
+	require.Contains(t, lines[1]["other"], "GRANT SELECT")
+	require.NotContains(t, lines[2], "other")
+	lines, _ = tail(t, s.live(), Span{From: from}, "d.t")
+	require.Len(t, lines, 1)
+}
+
 // TestSpans choose the same transactions of a server and of its files.
 func TestSpans(t *testing.T) {
 	s := newServer(t)

@@ -31,7 +31,8 @@ type Transaction struct {
 	File       string
 	DDL        *binlog.DDL // nil if it is none
 	Statements []binlog.Statement
-	Rows       int64 // of followed tables
+	Other      *binlog.Statement // GRANT, CREATE VIEW: what changes neither rows nor tables; nil if it is none
+	Rows       int64             // of followed tables
 	RowBytes   int64
 	Tables     []TableUse // in the order of their first change
 }
@@ -171,6 +172,7 @@ func (sc *scan) transaction(ctx context.Context, ev *binlog.Transaction) error {
 			}
 		}
 		sc.trx.Statements = append(sc.trx.Statements, ev.Statements...)
+		sc.trx.Other = ev.Other
 	}
 	if !ev.Last {
 		return nil

@@ -77,6 +77,9 @@ func (w *Tail) End(t *Transaction) error {
 		for _, s := range t.Statements {
 			fmt.Fprintf(w.out, "  statement %s\n", oneLine(s.SQL))
 		}
+		if t.Other != nil {
+			fmt.Fprintf(w.out, "  other %s\n", oneLine(t.Other.SQL))
+		}
 	}
 	if err := w.out.Flush(); err != nil {
 		return fmt.Errorf("print: %w", err)
@@ -228,6 +231,9 @@ func (w *Tail) endJSON(t *Transaction) {
 		if i == len(t.Statements)-1 {
 			b = append(b, ']')
 		}
+	}
+	if t.Other != nil {
+		b = appendJSON(append(b, `,"other":`...), t.Other.SQL)
 	}
 	b = strconv.AppendInt(append(b, `,"bytes":`...), t.Bytes(), 10)
 	w.buf = append(b, "}\n"...)

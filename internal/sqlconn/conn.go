@@ -59,7 +59,8 @@ type Conn struct {
 	running sync.Mutex // held during a call, so that Close knows whether the wire is free
 }
 
-// Dial connects, logs in and sets the session up.
+// Dial connects, logs in and sets the session up. A server that is not MySQL 8.0 or later is errs.ServerUnsupported, unless the session
+// is a plain one.
 func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(cfg.ConnectTimeout, timeouts.Dial))
 	defer cancel()
@@ -68,6 +69,10 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 		return nil, fmt.Errorf("connect to MySQL at %s as %s: %w", cfg.Addr, cfg.User, err)
 	}
 	if !cfg.Plain {
+		if err := conn.supported(); err != nil {
+			conn.Close()
+			return nil, err
+		}
 		if _, err := conn.Exec(ctx, sessionSettings); err != nil {
 			conn.Close()
 			return nil, fmt.Errorf("connect to MySQL at %s: session settings: %w", cfg.Addr, err)
