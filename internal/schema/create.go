@@ -48,12 +48,8 @@ func Defer(create string) (bare string, d Deferred, err error) {
 			kept = append(kept, item)
 		}
 	}
-	last := len(kept) - 1
-	if last < 0 {
-		return "", Deferred{}, errStatement
-	}
-	kept[last] = strings.TrimRight(kept[last], " \n") + "\n" // the line end before the closing parenthesis was the last item's
-	return head + strings.Join(kept, ",") + tail, d, nil
+	bare, err = joinCreate(head, kept, tail)
+	return bare, d, err
 }
 
 // IndexAlters are the statements that add the deferred indexes that the table lacks, the table being as Load has found it. All indexes that can be
@@ -265,4 +261,23 @@ func quotedLength(s string) int {
 		}
 	}
 	return len(s)
+}
+
+// WithoutForeignKeys is the CREATE statement less its foreign keys.
+func WithoutForeignKeys(create string) (string, error) {
+	head, items, tail, err := splitCreate(create)
+	if err != nil {
+		return "", err
+	}
+	return joinCreate(head, slices.DeleteFunc(items, func(item string) bool { return itemKind(strings.TrimSpace(item)) == itemForeignKey }), tail)
+}
+
+// joinCreate is the opposite of splitCreate. The line end before the closing parenthesis was the last item's, which may be gone.
+func joinCreate(head string, items []string, tail string) (string, error) {
+	last := len(items) - 1
+	if last < 0 {
+		return "", errStatement
+	}
+	items[last] = strings.TrimRight(items[last], " \n") + "\n"
+	return head + strings.Join(items, ",") + tail, nil
 }

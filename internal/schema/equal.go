@@ -90,17 +90,13 @@ func (t *Table) indexTexts() map[string]string {
 	return texts
 }
 
-// foreignKeyTexts leaves out the parent's database where it is the table's own, which has another name elsewhere.
+// foreignKeyTexts name the parent without its database, which may have another name elsewhere.
 func (t *Table) foreignKeyTexts() map[string]string {
 	texts := map[string]string{}
 	for i := range t.ForeignKeys {
 		k := &t.ForeignKeys[i]
-		parent := k.RefTable
-		if k.RefDB != t.DB {
-			parent = k.RefDB + "." + parent
-		}
 		texts[k.Name] = fmt.Sprintf("(%s) REFERENCES %s (%s) ON DELETE %s ON UPDATE %s",
-			strings.Join(t.keyNames(k.Columns), ", "), parent, strings.Join(k.RefColumns, ", "), k.OnDelete, k.OnUpdate)
+			strings.Join(t.keyNames(k.Columns), ", "), k.RefTable, strings.Join(k.RefColumns, ", "), k.OnDelete, k.OnUpdate)
 	}
 	return texts
 }

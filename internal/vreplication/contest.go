@@ -291,7 +291,7 @@ func (r *run) free(ctx context.Context, p *tablePlan, kept map[string]rowimage.R
 
 // describe makes the stream describe a table that it has not mentioned in this run.
 func (r *run) describe(table string) error {
-	if len(r.windows.open) > 0 {
+	if r.windows.diffing() {
 		return nil
 	}
 	w := &window{kind: windowDiff, end: func(context.Context, *vstream.Chunk) error { return nil }}

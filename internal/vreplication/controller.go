@@ -28,7 +28,8 @@ type controller struct {
 	*tracker
 	log *slog.Logger
 
-	diffs atomic.Bool // there may be diffs to take up
+	diffs   atomic.Bool                  // there may be diffs to take up
+	copying atomic.Pointer[CopyProgress] // nil while nothing is copied
 
 	// early are dependencies that were found in the middle of a large transaction, by its GTID: the next run waits for
 	// them before it begins. Of the goroutine.

@@ -5,48 +5,18 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"braid/internal/apply"
 	"braid/internal/base/timeouts"
+	"braid/internal/bulk"
 	"braid/internal/filter"
 	"braid/internal/gtid"
 	"braid/internal/rowimage"
 	"braid/internal/sqlconn"
 	"braid/internal/vstream"
 )
-
-// tableCopy is a row of copy_state.
-type tableCopy struct {
-	name   string
-	last   []byte // key of the last row that was looked at, encoded; nil: none yet
-	copied int64
-	total  int64 // estimate
-	done   bool
-}
-
-// loadCopies reads the progress of a stream's tables, in order of names.
-func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*tableCopy, []*tableCopy, error) {
-	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done "+
-		"FROM _braid.copy_state WHERE vrepl_id=%d ORDER BY table_name", id))
-	if err != nil {
-		return nil, nil, fmt.Errorf("read copy state: %w", err)
-	}
-	byName, order := map[string]*tableCopy{}, []*tableCopy(nil)
-	for _, c := range res.Rows {
-		tc := &tableCopy{name: string(c[0]), last: c[1], done: string(c[4]) == "1"}
-		if tc.copied, err = strconv.ParseInt(string(c[2]), 10, 64); err == nil {
-			tc.total, err = strconv.ParseInt(string(c[3]), 10, 64)
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("read copy state of %s: %w", tc.name, err)
-		}
-		byName[tc.name], order = tc, append(order, tc)
-	}
-	return byName, order, nil
-}
 
 // lister is a Source that can tell which tables the rules follow, as the source has them at a position or later.
 type lister interface {
@@ -95,40 +65,60 @@ const (
 
 // window is a chunk that was asked for.
 type window struct {
-	kind windowKind
-	copy *tableCopy
-	end  func(ctx context.Context, ch *vstream.Chunk) error
+	kind  windowKind
+	part  *copyRange // of a copy
+	asked time.Time
+	end   func(ctx context.Context, ch *vstream.Chunk) error
 }
 
 // windows are the chunks under way, and how large the next one may be.
 type windows struct {
-	open  map[uint64]*window
-	next  uint64
-	bytes int64
+	open     map[uint64]*window
+	next     uint64
+	bytes    int64        // size of a chunk
+	ready    []*copyRange // whose next chunk may be asked for, in this order
+	queued   bool         // ready was filled
+	unmarked []*tableCopy // copied, which copy_state has yet to say
+	applying int          // chunks that the applier has, and has not committed
+
+	writer    *bulk.Writer
+	tables    map[*apply.Table]*bulk.Table
+	meter     meter
+	paused    string
+	published time.Time
 }
 
-// Bounds of a chunk. It is one commit, so its size is a pause of the stream: about half a second is aimed at.
+// Bounds of a chunk. It is one commit, and what changes its rows waits for it, so its size is a pause of those changes: about half a second is
+// aimed at. All chunks under way are in memory, together with what the stream holds of them.
 const (
-	minChunkBytes = 256 << 10
-	maxChunkBytes = 4 << 20
-	maxChunkRows  = 20000
-	slowChunk     = time.Second
-	fastChunk     = 300 * time.Millisecond
+	minChunkBytes   = 256 << 10
+	firstChunkBytes = 2 << 20
+	maxChunkBytes   = 16 << 20
+	allChunkBytes   = 48 << 20 // of all chunks under way
+	maxChunkRows    = 200_000
+	slowChunk       = time.Second
+	fastChunk       = 300 * time.Millisecond
 )
 
-// farBehind is the lag above which no window is opened: what the source would have to remember has no bound.
+// chunksUnderWay is how many chunks may be between their request and their commit. It is twice the readers: while some are read others are written,
+// and whichever side is slower holds more of them.
+const chunksUnderWay = 8
+
+// farBehind is the lag above which no window is opened: what the source would have to remember has no bound, and the copy takes
+// from the changes what they need.
 const farBehind = timeouts.MaxLag
 
 func (r *run) openWindow(w *window, req vstream.WindowRequest) error {
 	if r.windows.bytes == 0 {
-		r.windows.bytes = maxChunkBytes / 2
+		r.windows.bytes = firstChunkBytes
 	}
 	r.windows.next++
 	req.ID = r.windows.next
 	if req.MaxRows == 0 {
 		req.MaxRows = maxChunkRows
 	}
-	req.MaxBytes = r.windows.bytes
+	req.MaxBytes = min(r.windows.bytes, allChunkBytes/chunksUnderWay)
+	w.asked = time.Now()
 	r.windows.open[req.ID] = w
 	if err := r.stream.OpenWindow(req); err != nil {
 		return fmt.Errorf("open window of %s: %w", req.Table, err)
@@ -136,97 +126,267 @@ func (r *run) openWindow(w *window, req vstream.WindowRequest) error {
 	return nil
 }
 
-// ask opens the next window, if none is under way: a table's next chunk; when all are copied, what diffs want.
+// diffing says that a window is open which is none of the copy's.
+func (w *windows) diffing() bool {
+	for _, o := range w.open {
+		if o.kind == windowDiff {
+			return true
+		}
+	}
+	return false
+}
+
+// ask opens the next windows: of tables that are copied; when all are, and complete, what diffs want.
 func (r *run) ask(ctx context.Context) error {
-	if r.row.Pos.Empty() || len(r.windows.open) > 0 || r.behind() {
+	if r.row.Pos.Empty() {
 		return nil
 	}
-	if opened, err := r.askCopy(); opened || err != nil {
-		if err == nil && r.row.State != Copying {
-			err = r.setState(ctx, Copying)
-		}
+	if !r.windows.queued {
+		r.windows.queued = true
+		r.queue()
+	}
+	if err := r.mark(ctx); err != nil {
 		return err
 	}
-	if err := r.finish(ctx); err != nil {
+	if !r.copied() {
+		r.progress()
+		if r.paused() {
+			return nil
+		}
+		if err := r.askCopy(); err != nil {
+			return err
+		}
+		if r.row.State != Copying {
+			return r.setState(ctx, Copying)
+		}
+		return nil
+	}
+	if running, err := r.finish(ctx); !running || err != nil {
 		return err
+	}
+	if len(r.windows.open) > 0 || r.behind() {
+		return nil
 	}
 	return r.differ.ask(ctx)
 }
 
-func (r *run) behind() bool {
-	return r.c.lag() > farBehind
+// mark writes down which tables that were split are copied: other streams look there.
+func (r *run) mark(ctx context.Context) error {
+	for len(r.windows.unmarked) > 0 {
+		tc := r.windows.unmarked[0]
+		if err := r.c.e.exec(ctx, tc.mark(r.row.ID)); err != nil {
+			return fmt.Errorf("copy %s: %w", tc.name, err)
+		}
+		tc.marked = true
+		r.windows.unmarked = r.windows.unmarked[1:]
+	}
+	return nil
 }
 
-// askCopy asks for the next chunk of the first table that is not done.
-func (r *run) askCopy() (bool, error) {
+// copied says that all tables are.
+func (r *run) copied() bool {
 	for _, tc := range r.order {
-		if tc.done {
-			continue
+		if !tc.done {
+			return false
 		}
-		var after rowimage.Row
-		if tc.last != nil {
-			var err error
-			if after, err = decodeKey(tc.last); err != nil {
-				return false, permanent{fmt.Errorf("copy %s: last key: %w", tc.name, err)}
+	}
+	return true
+}
+
+// behind says that the changes need everything the target has. The user's bound counts when it is the narrower one.
+func (r *run) behind() bool {
+	bound := farBehind
+	if own := time.Duration(r.row.MaxLag) * time.Second; own > 0 {
+		bound = min(bound, own)
+	}
+	return r.c.lag() > bound
+}
+
+// paused says that no chunk is to be asked for now. Those that are under way go on.
+func (r *run) paused() bool {
+	reason := r.throttling.Reason()
+	if reason == "" && r.behind() {
+		reason = fmt.Sprintf("changes of the source come first, the stream is %s behind", r.c.lag().Round(time.Millisecond))
+	}
+	if reason != r.windows.paused {
+		if r.windows.paused = reason; reason != "" {
+			r.log.Info("copy pauses", "reason", reason)
+		} else {
+			r.log.Info("copy goes on")
+		}
+		r.windows.published = time.Time{}
+		r.progress()
+	}
+	return reason != ""
+}
+
+// askCopy asks for chunks until enough are under way.
+func (r *run) askCopy() error {
+	for len(r.windows.ready) > 0 && len(r.windows.open)+r.windows.applying < chunksUnderWay {
+		rg := r.windows.ready[0]
+		r.windows.ready = r.windows.ready[1:]
+		req := vstream.WindowRequest{Table: rg.table.name}
+		var err error
+		if req.After, err = rg.key(rg.last); err != nil {
+			return err
+		}
+		if err := r.openWindow(&window{kind: windowCopy, part: rg}, req); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// queue puts everything that is to be copied in order: first a chunk of each table that has none yet, which is all of a small one; then, in turn,
+// the parts of those that are larger.
+func (r *run) queue() {
+	var begun []*copyRange
+	for _, tc := range r.order {
+		if tc.done && !tc.marked {
+			r.windows.unmarked = append(r.windows.unmarked, tc)
+		}
+		for _, rg := range tc.ranges {
+			switch {
+			case rg.done:
+			case tc.begun():
+				begun = append(begun, rg)
+			default:
+				r.windows.ready = append(r.windows.ready, rg)
 			}
 		}
-		return true, r.openWindow(&window{kind: windowCopy, copy: tc}, vstream.WindowRequest{Table: tc.name, After: after})
 	}
-	return false, nil
+	r.windows.ready = append(r.windows.ready, begun...)
 }
 
-// chunk is what one window brought, at its place in the stream: everything before it is committed first.
+// key reads a stored key; nil stays nil.
+func (rg *copyRange) key(raw []byte) (rowimage.Row, error) {
+	if raw == nil {
+		return nil, nil
+	}
+	key, err := decodeKey(raw)
+	if err != nil {
+		return nil, permanent{fmt.Errorf("copy %s: stored key: %w", rg.table.name, err)}
+	}
+	return key, nil
+}
+
+// chunk is what one window brought, at its place in the stream.
 func (r *run) chunk(ctx context.Context, ch *vstream.Chunk) error {
 	w := r.windows.open[ch.Window]
 	if w == nil {
 		return permanent{fmt.Errorf("the stream sent a chunk of window %d, which was not asked for", ch.Window)}
 	}
 	delete(r.windows.open, ch.Window)
+	if w.kind == windowCopy {
+		return r.copyChunk(ctx, w, ch)
+	}
 	if err := r.commit(ctx); err != nil {
 		return err
-	}
-	if w.kind == windowCopy {
-		return r.copyChunk(ctx, w.copy, ch)
 	}
 	return w.end(ctx, ch)
 }
 
-// copyChunk commits the rows together with the table's progress (W2). The next chunk is asked for first, so that the source
-// reads while the target writes; it comes behind this one in any case.
-func (r *run) copyChunk(ctx context.Context, tc *tableCopy, ch *vstream.Chunk) error {
-	plan := r.plans[ch.TableID]
+// copyChunk gives the rows to the applier, which commits them together with the progress of their range (W2), beside other chunks and after the changes
+// that came before them.
+func (r *run) copyChunk(ctx context.Context, w *window, ch *vstream.Chunk) error {
+	plan, rg := r.plans[ch.TableID], w.part
 	if plan == nil && len(ch.Rows) > 0 {
 		return permanent{fmt.Errorf("chunk of table %d, which the stream has not described", ch.TableID)}
 	}
-	done := tc.done
-	tc.done = ch.Done
+	last := rg.last
 	if ch.Last != nil {
-		tc.last = encodeKey(ch.Last)
+		last = encodeKey(ch.Last)
 	}
-	if !r.behind() && !ch.Done {
-		if _, err := r.askCopy(); err != nil {
+	n := int64(len(ch.Rows))
+	c := apply.Chunk{TableID: ch.TableID, Rows: ch.Rows, Save: []string{rg.save(r.row.ID, last, n, ch.Done)}}
+	if plan == nil {
+		c.TableID = 0
+	}
+	var bytes int64
+	if n > 0 && !plan.merge {
+		write, err := r.bulkWrite(ctx, plan, ch.Rows)
+		if err != nil {
+			return err
+		}
+		c.Write = write
+	}
+	for _, row := range ch.Rows {
+		bytes += int64(row.Size())
+	}
+	if plan != nil && plan.merge { // rows of others may stand where these belong: one after the other, as they come
+		if err := r.commit(ctx); err != nil {
 			return err
 		}
 	}
-	began := time.Now()
-	tc.done = done
-	n := int64(len(ch.Rows))
-	tc.copied += n
-	done = ch.Done
-	return r.ap.Chunk(ctx, apply.Chunk{
-		TableID: ch.TableID, Rows: ch.Rows,
-		Save: []string{fmt.Sprintf("UPDATE _braid.copy_state SET lastpk=%s, rows_copied=rows_copied+%d, rows_total=%d, done=%d WHERE vrepl_id=%d AND table_name=%s",
-			blob(tc.last), n, max(tc.total, tc.copied), truth(done), r.row.ID, sqlconn.Quote(tc.name))},
-		Done: func(err error) {
-			if err != nil {
-				return // the run ends with it
-			}
-			r.resize(time.Since(began))
-			if tc.done = done; done {
-				r.copied(tc)
-			}
-		},
-	})
+	arrived := time.Now()
+	r.windows.applying++
+	c.Done = func(err error) {
+		r.windows.applying--
+		if err != nil {
+			return // the run ends with it
+		}
+		now := time.Now()
+		r.windows.meter.add(now, n, bytes, arrived.Sub(w.asked), now.Sub(arrived))
+		r.resize(now.Sub(arrived))
+		rg.last, rg.copied, rg.done = last, rg.copied+n, ch.Done
+		r.advanced(rg)
+		r.c.poke() // ask again
+	}
+	if err := r.ap.Chunk(ctx, c); err != nil {
+		return fmt.Errorf("copy %s: %w", rg.table.name, err)
+	}
+	return nil
+}
+
+// bulkWrite makes the function that writes a chunk's rows through a session of the applier.
+func (r *run) bulkWrite(ctx context.Context, plan *tablePlan, rows []rowimage.Row) (func(context.Context, *sqlconn.Conn) error, error) {
+	if r.windows.writer == nil {
+		err := r.c.e.pool.Do(ctx, func(conn *sqlconn.Conn) (err error) {
+			r.windows.writer, err = bulk.NewWriter(ctx, conn)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	table := r.windows.tables[plan.Table]
+	if table == nil {
+		var err error
+		if table, err = bulk.NewTable(plan.Source, plan.Target); err != nil {
+			return nil, permanent{err}
+		}
+		if r.windows.tables == nil {
+			r.windows.tables = map[*apply.Table]*bulk.Table{}
+		}
+		r.windows.tables[plan.Table] = table
+	}
+	writer := r.windows.writer
+	return func(ctx context.Context, conn *sqlconn.Conn) error {
+		return spaceError(writer.Write(ctx, conn, table, rows))
+	}, nil
+}
+
+// noSpace are MySQL's errors of a disk or a tablespace that is full.
+var noSpace = []uint16{1021, 1114, 3, 20, 1041}
+
+// spaceError tells what to do about an error that only a person can cure, and after which the copy goes on.
+func spaceError(err error) error {
+	if err != nil && slices.Contains(noSpace, sqlconn.ErrCode(err)) {
+		return fmt.Errorf("the target has no space left: make room, the copy goes on by itself: %w", err)
+	}
+	return err
+}
+
+// advanced is called when a chunk of the range is committed.
+func (r *run) advanced(rg *copyRange) {
+	tc := rg.table
+	tc.settle()
+	switch {
+	case tc.done:
+		r.tableCopied(tc)
+	case !rg.done:
+		r.windows.ready = append(r.windows.ready, rg)
+	}
 }
 
 func (r *run) resize(took time.Duration) {
@@ -238,54 +398,18 @@ func (r *run) resize(took time.Duration) {
 	}
 }
 
-// copied changes how the table's changes are written from here on.
-func (r *run) copied(tc *tableCopy) {
+// tableCopied changes how the table's changes are written from here on.
+func (r *run) tableCopied(tc *tableCopy) {
 	r.log.Info("table copied", "table", tc.name, "rows", tc.copied)
-	r.remode(tc)
-}
-
-func (r *run) remode(tc *tableCopy) {
+	if tc.marked = len(tc.ranges) == 1; !tc.marked {
+		r.windows.unmarked = append(r.windows.unmarked, tc)
+	}
 	for id, p := range r.plans {
 		if p.copy == tc {
+			delete(r.windows.tables, p.Table)
 			r.setMode(id, p)
 		}
 	}
-}
-
-// finish makes the stream Running, once.
-func (r *run) finish(ctx context.Context) error {
-	if r.ap.Open() {
-		return nil
-	}
-	if !r.checking {
-		if err := r.ap.CheckForeignKeys(ctx, true); err != nil {
-			return err
-		}
-		if err := r.ap.SetOrder(ctx, r.commitOrder()); err != nil {
-			return err
-		}
-		r.checking = true
-	}
-	if r.row.State == Running {
-		return nil
-	}
-	if err := r.setState(ctx, Running); err != nil {
-		return err
-	}
-	r.log.Info("stream is running", "position", r.ap.Position())
-	return nil
-}
-
-// setState writes what the stream does now, unless somebody has stopped it.
-func (r *run) setState(ctx context.Context, state State) error {
-	err := execAll(ctx, r.conn,
-		fmt.Sprintf("UPDATE _braid.vreplication SET state='%s', message=NULL, time_updated=%d WHERE id=%d AND state NOT IN ('Stopped','Error')", state, nowUS(), r.row.ID),
-		logStatement(r.row.ID, "state", state, r.ap.Position().String()))
-	if err != nil {
-		return fmt.Errorf("state %s: %w", state, err)
-	}
-	r.row.State, r.said = state, ""
-	return nil
 }
 
 func truth(b bool) int {

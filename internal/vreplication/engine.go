@@ -14,6 +14,7 @@ import (
 	"braid/internal/base/errs"
 	"braid/internal/base/timeouts"
 	"braid/internal/sqlconn"
+	"braid/internal/throttle"
 	"braid/internal/topo"
 	"braid/internal/vstream"
 )
@@ -38,6 +39,8 @@ type Deps struct {
 	// OpenSource finds where to read a shard. It is called again after every failure, so it may choose another place.
 	OpenSource func(ctx context.Context, keyspace, shard string, types []topo.TabletType) (vstream.Source, error)
 	Log        *slog.Logger
+	// Probes are what pauses the copy of a stream from a shard; the stream closes them. nil: nothing does.
+	Probes func(keyspace, shard string) []throttle.Probe
 }
 
 // Engine runs the streams that write to one mysqld.

@@ -13,6 +13,7 @@ import (
 	"braid/internal/apply/rows"
 	"braid/internal/gtid"
 	"braid/internal/sqlconn"
+	"braid/internal/throttle"
 	"braid/internal/vstream"
 )
 
@@ -37,12 +38,15 @@ type run struct {
 	stream vstream.Stream
 	ap     *apply.Applier
 
-	copies   map[string]*tableCopy // by source table; those that are, or were, copied
-	order    []*tableCopy
-	plans    map[uint32]*tablePlan
-	windows  windows
-	differ   *differ
-	checking bool // foreign keys
+	copies  map[string]*tableCopy // by source table; those that are, or were, copied
+	order   []*tableCopy
+	plans   map[uint32]*tablePlan
+	windows windows
+	differ  *differ
+
+	throttling *throttle.Throttle
+	finishing  finishing
+	checking   bool // foreign keys
 
 	measuredUS     int64 // how far the source was read when the lag was measured last; of the commits' callback
 	paced          int64 // transactions since the last pause for max_tps
@@ -79,6 +83,12 @@ func (r *run) run(ctx context.Context) error {
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	r.differ = newDiffer(r, group, gctx)
+	var probes []throttle.Probe
+	if r.c.e.deps.Probes != nil {
+		probes = r.c.e.deps.Probes(r.row.Source.Keyspace, r.row.Source.Shard)
+	}
+	r.throttling = throttle.Start(gctx, probes)
+	defer r.throttling.Stop()
 	batches := make(chan []vstream.Item, received)
 	group.Go(func() error { return r.receive(gctx, batches) })
 	group.Go(func() error {

@@ -122,6 +122,9 @@ func (e *Engine) status(r *row, copies []*tableCopy) *tabletpb.StreamStatus {
 		s.Tables = append(s.Tables, &tabletpb.TableCopy{Table: c.name, RowsCopied: c.copied, RowsTotal: max(c.total, c.copied), Done: c.done})
 	}
 	s.RowsCopied = max(s.RowsCopied, r.RowsCopied)
+	if p := e.CopyProgress(r.ID); p != nil && s.Message == "" && r.State == Copying {
+		s.Message = p.String()
+	}
 	if c := e.stream(r.ID); c != nil {
 		if lag := c.lag(); lag >= 0 {
 			s.LagMs = lag.Milliseconds()

@@ -1,0 +1,134 @@
+package vreplication
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"braid/internal/rowimage"
+	"braid/internal/sqlconn"
+)
+
+// tableCopy is how far a table is copied. A table is one range until it turns out to be large.
+type tableCopy struct {
+	name   string // on the source
+	ranges []*copyRange
+	copied int64
+	total  int64 // estimate
+	done   bool  // all windows have closed and are committed
+	marked bool  // the row of copy_state says so
+	looked bool  // whether it is to be split
+}
+
+// copyRange is a part of a table in key order. At most one chunk of it is under way, from the request to its commit, so that its progress is one
+// key; ranges run beside each other.
+type copyRange struct {
+	table  *tableCopy
+	no     int    // 0: the whole table, whose progress is in copy_state; else in copy_range
+	upto   []byte // last key of the range, encoded; nil: the end of the table
+	last   []byte // key of the last row that was looked at, encoded; nil: none yet
+	copied int64
+	done   bool
+}
+
+func (tc *tableCopy) begun() bool { return len(tc.ranges) > 1 || tc.ranges[0].last != nil }
+
+// settle derives the table's progress from its ranges'.
+func (tc *tableCopy) settle() {
+	tc.copied, tc.done = 0, true
+	for _, rg := range tc.ranges {
+		tc.copied += rg.copied
+		tc.done = tc.done && rg.done
+	}
+}
+
+// loadCopies reads the progress of a stream's tables, in order of names.
+func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*tableCopy, []*tableCopy, error) {
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done "+
+		"FROM _braid.copy_state WHERE vrepl_id=%d ORDER BY table_name", id))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read copy state: %w", err)
+	}
+	byName, order := map[string]*tableCopy{}, []*tableCopy(nil)
+	for _, c := range res.Rows {
+		tc := &tableCopy{name: string(c[0]), marked: string(c[4]) == "1"}
+		rg := &copyRange{table: tc, last: c[1], done: tc.marked}
+		if rg.copied, err = strconv.ParseInt(string(c[2]), 10, 64); err == nil {
+			tc.total, err = strconv.ParseInt(string(c[3]), 10, 64)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read copy state of %s: %w", tc.name, err)
+		}
+		tc.ranges = []*copyRange{rg}
+		byName[tc.name], order = tc, append(order, tc)
+	}
+	if err := loadRanges(ctx, conn, id, byName); err != nil {
+		return nil, nil, err
+	}
+	for _, tc := range order {
+		tc.settle()
+	}
+	return byName, order, nil
+}
+
+// loadRanges reads the ranges of the tables that were split. What was copied before the split stays with the first entry, which is done.
+func loadRanges(ctx context.Context, conn *sqlconn.Conn, id int64, tables map[string]*tableCopy) error {
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, no, upto, lastpk, rows_copied, done FROM _braid.copy_range WHERE vrepl_id=%d ORDER BY table_name, no", id))
+	if err != nil {
+		return fmt.Errorf("read copy ranges: %w", err)
+	}
+	for _, c := range res.Rows {
+		tc := tables[string(c[0])]
+		if tc == nil {
+			continue
+		}
+		rg := &copyRange{table: tc, upto: c[2], last: c[3], done: string(c[5]) == "1"}
+		if rg.no, err = strconv.Atoi(string(c[1])); err == nil {
+			rg.copied, err = strconv.ParseInt(string(c[4]), 10, 64)
+		}
+		if err != nil {
+			return fmt.Errorf("read copy range of %s: %w", tc.name, err)
+		}
+		tc.ranges[0].done, tc.looked = true, true
+		tc.ranges = append(tc.ranges, rg)
+	}
+	return nil
+}
+
+// save is the statement that goes with a chunk of the range (W2).
+func (rg *copyRange) save(id int64, last []byte, rows int64, done bool) string {
+	tc := rg.table
+	if rg.no > 0 {
+		return fmt.Sprintf("UPDATE _braid.copy_range SET lastpk=%s, rows_copied=rows_copied+%d, done=%d WHERE vrepl_id=%d AND table_name=%s AND no=%d",
+			blob(last), rows, truth(done), id, sqlconn.Quote(tc.name), rg.no)
+	}
+	return fmt.Sprintf("UPDATE _braid.copy_state SET lastpk=%s, rows_copied=rows_copied+%d, rows_total=%d, done=%d WHERE vrepl_id=%d AND table_name=%s",
+		blob(last), rows, max(tc.total, tc.copied+rows), truth(done), id, sqlconn.Quote(tc.name))
+}
+
+// split cuts what is left of a table that is one range, at keys of rows in key order; nothing of it may be under way. It returns
+// the statements that write it down, which must be one transaction.
+func (tc *tableCopy) split(id int64, at []rowimage.Row) []string {
+	last := tc.ranges[0].last
+	var values []string
+	for i := range len(at) + 1 {
+		rg := &copyRange{table: tc, no: i + 1, last: last}
+		if i < len(at) {
+			rg.upto = encodeKey(at[i])
+			last = rg.upto
+		}
+		tc.ranges = append(tc.ranges, rg)
+		values = append(values, fmt.Sprintf("(%d,%s,%d,%s,%s)", id, sqlconn.Quote(tc.name), rg.no, blob(rg.upto), blob(rg.last)))
+	}
+	tc.ranges[0].done = true
+	return []string{
+		"INSERT INTO _braid.copy_range (vrepl_id, table_name, no, upto, lastpk) VALUES " + strings.Join(values, ","),
+		fmt.Sprintf("UPDATE _braid.copy_state SET rows_total=%d WHERE vrepl_id=%d AND table_name=%s", max(tc.total, tc.copied), id, sqlconn.Quote(tc.name)),
+	}
+}
+
+// mark says in copy_state that a table which was split is copied. A crash before it is mended by whoever loads the ranges.
+func (tc *tableCopy) mark(id int64) string {
+	return fmt.Sprintf("UPDATE _braid.copy_state SET done=1 WHERE vrepl_id=%d AND table_name=%s", id, sqlconn.Quote(tc.name))
+}

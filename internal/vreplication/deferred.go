@@ -1,0 +1,298 @@
+package vreplication
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"braid/internal/schema"
+	"braid/internal/sqlconn"
+)
+
+// deferRows is the size from which a table is made without its indexes. Below it an ALTER costs more than it saves.
+const deferRows = 10_000
+
+// CreateTable makes a table that a stream is to fill, bare: without its foreign keys and, if it is large, without the indexes that are not unique. What is left
+// out is written down first, in the sidecar of the same server, and added by the stream that has copied the table, or by its
+// next run: a crash in between loses nothing. create is as SHOW CREATE TABLE prints it; its table need not be qualified. rows is the
+// source's estimate. conn has NAMES utf8mb4, foreign_key_checks=0, and the database selected.
+func CreateTable(ctx context.Context, conn *sqlconn.Conn, db, name, create string, rows int64) error {
+	bare, d, err := schema.Defer(create)
+	if err != nil {
+		return fmt.Errorf("create %s.%s: %w", db, name, err)
+	}
+	if rows < deferRows && len(d.Indexes) > 0 {
+		if bare, err = schema.WithoutForeignKeys(create); err != nil {
+			return fmt.Errorf("create %s.%s: %w", db, name, err)
+		}
+		d.Indexes = nil
+	}
+	if !d.Empty() {
+		text, err := json.Marshal(d)
+		if err != nil {
+			return fmt.Errorf("create %s.%s: %w", db, name, err)
+		}
+		_, err = conn.Exec(ctx, fmt.Sprintf("REPLACE INTO _braid.deferred (db_name, table_name, definitions, created_at) VALUES (%s, %s, %s, %d)",
+			sqlconn.Quote(db), sqlconn.Quote(name), sqlconn.Quote(string(text)), nowUS()))
+		if err != nil {
+			return fmt.Errorf("create %s.%s: write down what is added later: %w", db, name, err)
+		}
+	}
+	if _, err := conn.Exec(ctx, bare); err != nil {
+		return fmt.Errorf("create %s.%s: %w", db, name, err)
+	}
+	return nil
+}
+
+// ForgetDeferred drops what is written down for tables that are dropped.
+func ForgetDeferred(ctx context.Context, conn *sqlconn.Conn, db string, tables []string) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	names := make([]string, len(tables))
+	for i, t := range tables {
+		names[i] = sqlconn.Quote(t)
+	}
+	_, err := conn.Exec(ctx, "DELETE FROM _braid.deferred WHERE db_name="+sqlconn.Quote(db)+" AND table_name IN ("+strings.Join(names, ",")+")")
+	if err != nil {
+		return fmt.Errorf("forget what tables of %s lack: %w", db, err)
+	}
+	return nil
+}
+
+// unfinished is a target table that lacks something.
+type unfinished struct {
+	at     TargetTable
+	d      schema.Deferred
+	source *schema.Table // its definition, if the stream has told it
+}
+
+// finisher adds what tables were made without. It runs beside the stream: indexes are built while changes are applied, by sessions of
+// their own.
+type finisher struct {
+	admin  sqlconn.Config
+	todo   []*unfinished
+	log    func(msg string, args ...any)
+	locked func(ctx context.Context, fn func(context.Context) error) error // runs fn while the stream does not write
+}
+
+// MySQL error numbers that say how to go on.
+const (
+	erDupKeyName        = 1061
+	erLockWaitTimeout   = 1205
+	erOnlineLogTooBig   = 1799
+	erForeignKeyExists  = 1826
+	erUnknownVariable   = 1193
+	finisherSessions    = 4
+	finisherLockSeconds = 5
+)
+
+// loadUnfinished reads what the stream's tables lack.
+func (r *run) loadUnfinished(ctx context.Context, conn *sqlconn.Conn) ([]*unfinished, error) {
+	mine := map[TargetTable]*schema.Table{}
+	for _, tc := range r.order {
+		db, table := r.row.Source.Rules.Split(tc.name)
+		rule := r.row.Source.Rules.Match(db, table)
+		if rule == nil {
+			continue
+		}
+		at := TargetTable{targetDB(rule, db, r.row.DBName), target(rule, table)}
+		mine[at] = nil
+		if p := r.planNamed(tc.name); p != nil {
+			mine[at] = p.Source
+		}
+	}
+	res, err := conn.Query(ctx, "SELECT db_name, table_name, definitions FROM _braid.deferred ORDER BY db_name, table_name")
+	if err != nil {
+		return nil, fmt.Errorf("read what tables lack: %w", err)
+	}
+	var todo []*unfinished
+	for _, c := range res.Rows {
+		u := &unfinished{at: TargetTable{string(c[0]), string(c[1])}}
+		def, ours := mine[u.at]
+		if !ours {
+			continue
+		}
+		u.source = def
+		if err := json.Unmarshal(c[2], &u.d); err != nil {
+			return nil, permanent{fmt.Errorf("what %s.%s lacks: %w", u.at.DB, u.at.Table, err)}
+		}
+		todo = append(todo, u)
+	}
+	return todo, nil
+}
+
+// siblingsCopy says that another stream of the workflow still copies here, into the same tables perhaps. The last one to end finishes the tables.
+func (r *run) siblingsCopy(ctx context.Context, conn *sqlconn.Conn) (bool, error) {
+	ids := make([]string, 0, len(r.others))
+	for _, o := range r.others {
+		if o.State.wanted() {
+			ids = append(ids, fmt.Sprint(o.ID))
+		}
+	}
+	if len(ids) == 0 {
+		return false, nil
+	}
+	res, err := conn.Query(ctx, "SELECT 1 FROM _braid.vreplication v LEFT JOIN _braid.copy_state c ON c.vrepl_id=v.id AND c.done=0 "+
+		"WHERE v.id IN ("+strings.Join(ids, ",")+") AND v.state IN ('Init','Copying') AND (v.pos='' OR c.vrepl_id IS NOT NULL) LIMIT 1")
+	if err != nil {
+		return false, fmt.Errorf("how far the other streams have copied: %w", err)
+	}
+	return len(res.Rows) > 0, nil
+}
+
+// run adds everything: the indexes of several tables at once, then all foreign keys, whose parents need their indexes. It can be repeated at any
+// point. differences are what the tables have otherwise than their sources.
+func (f *finisher) run(ctx context.Context) (differences []string, err error) {
+	if err := f.each(ctx, func(ctx context.Context, conn *sqlconn.Conn, u *unfinished) error {
+		return f.add(ctx, conn, u, f.indexes(u))
+	}); err != nil {
+		return nil, err
+	}
+	if err := f.each(ctx, func(ctx context.Context, conn *sqlconn.Conn, u *unfinished) error {
+		return f.add(ctx, conn, u, func(have *schema.Table) []string {
+			if sql := u.d.ForeignKeyAlter(have); sql != "" {
+				return []string{sql}
+			}
+			return nil
+		})
+	}); err != nil {
+		return nil, err
+	}
+	conn, err := f.session(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	for _, u := range f.todo {
+		diffs, err := u.compare(ctx, conn)
+		if err != nil {
+			return nil, err
+		}
+		differences = append(differences, diffs...)
+		if err := ForgetDeferred(ctx, conn, u.at.DB, []string{u.at.Table}); err != nil {
+			return nil, err
+		}
+	}
+	return differences, nil
+}
+
+// each runs fn for all tables, several at a time, the largest first.
+func (f *finisher) each(ctx context.Context, fn func(context.Context, *sqlconn.Conn, *unfinished) error) error {
+	todo := slices.Clone(f.todo)
+	slices.SortStableFunc(todo, func(a, b *unfinished) int { return cmp.Compare(b.rows(), a.rows()) })
+	work := make(chan *unfinished, len(todo))
+	for _, u := range todo {
+		work <- u
+	}
+	close(work)
+	group, ctx := errgroup.WithContext(ctx)
+	for range min(finisherSessions, len(todo)) {
+		group.Go(func() error {
+			conn, err := f.session(ctx)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			for u := range work {
+				if err := fn(ctx, conn, u); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (u *unfinished) rows() int64 {
+	if u.source == nil {
+		return 0
+	}
+	return u.source.Rows
+}
+
+// session has the settings under which definitions mean what SHOW CREATE TABLE printed, and in which foreign keys are added without a look at the rows:
+// they are the source's, right or not.
+func (f *finisher) session(ctx context.Context) (*sqlconn.Conn, error) {
+	conn, err := sqlconn.Dial(ctx, f.admin)
+	if err != nil {
+		return nil, err
+	}
+	_, err = conn.Exec(ctx, fmt.Sprintf("SET NAMES utf8mb4, foreign_key_checks=0, lock_wait_timeout=%d", finisherLockSeconds))
+	if err == nil {
+		if _, err = conn.Exec(ctx, "SET SESSION innodb_ddl_buffer_size=67108864"); sqlconn.ErrCode(err) == erUnknownVariable {
+			err = nil // before 8.0.27
+		}
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("session for indexes: %w", err)
+	}
+	return conn, nil
+}
+
+func (f *finisher) indexes(u *unfinished) func(*schema.Table) []string {
+	return func(have *schema.Table) []string { return u.d.IndexAlters(have) }
+}
+
+// add runs what alters wants until it wants nothing more.
+func (f *finisher) add(ctx context.Context, conn *sqlconn.Conn, u *unfinished, alters func(have *schema.Table) []string) error {
+	alone := false
+	for attempt := 0; ; attempt++ {
+		have, err := schema.Load(ctx, conn, u.at.DB, []string{u.at.Table})
+		if err != nil {
+			return err
+		}
+		todo := alters(have[0])
+		if len(todo) == 0 {
+			return nil
+		}
+		began := time.Now()
+		exec := func(ctx context.Context) error {
+			_, err := conn.Exec(ctx, todo[0])
+			return err
+		}
+		if alone {
+			err = f.locked(ctx, exec)
+		} else {
+			err = exec(ctx)
+		}
+		switch code := sqlconn.ErrCode(err); {
+		case err == nil:
+			f.log("added to the table", "table", u.at.Table, "sql", todo[0], "took", time.Since(began).Round(time.Millisecond))
+		case code == erDupKeyName || code == erForeignKeyExists: // another stream's finisher was here; look again
+		case code == erLockWaitTimeout: // somebody has the table in use; the wait was the pause
+		case code == erOnlineLogTooBig && !alone: // changes came faster than the index was built
+			alone = true
+		default:
+			return fmt.Errorf("%s: %w", todo[0], err)
+		}
+	}
+}
+
+// compare names what is otherwise than on the source.
+func (u *unfinished) compare(ctx context.Context, conn *sqlconn.Conn) ([]string, error) {
+	if u.source == nil {
+		return nil, nil
+	}
+	have, err := schema.Load(ctx, conn, u.at.DB, []string{u.at.Table})
+	if errors.Is(err, schema.ErrNoTable) {
+		return []string{fmt.Sprintf("table %s.%s is gone", u.at.DB, u.at.Table)}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var texts []string
+	for _, d := range schema.Differences(u.source, have[0]) {
+		texts = append(texts, fmt.Sprintf("table %s.%s: %s", u.at.DB, u.at.Table, d))
+	}
+	return texts, nil
+}

@@ -1,0 +1,143 @@
+package vreplication
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"braid/internal/sqlconn"
+)
+
+// finishing is the way from the last chunk to a running stream: what tables were made without is added, then foreign keys are checked and
+// commits take the order that the user wants.
+type finishing struct {
+	begun    bool
+	done     bool
+	outcome  chan finished
+	barriers chan barrier // of the finisher, which may not touch the applier
+}
+
+type finished struct {
+	differences []string
+	err         error
+}
+
+type barrier struct {
+	fn   func(context.Context) error
+	done chan error
+}
+
+// finish makes the stream Running, once everything is copied. It returns true when it is.
+func (r *run) finish(ctx context.Context) (bool, error) {
+	if r.ap.Open() || r.windows.applying > 0 {
+		return false, nil
+	}
+	if ready, err := r.finishTables(ctx); !ready || err != nil {
+		return false, err
+	}
+	if !r.checking {
+		if err := r.ap.CheckForeignKeys(ctx, true); err != nil {
+			return false, err
+		}
+		if err := r.ap.SetOrder(ctx, r.commitOrder()); err != nil {
+			return false, err
+		}
+		r.checking = true
+		r.c.copying.Store(nil)
+	}
+	if r.row.State == Running {
+		return true, nil
+	}
+	if err := r.setState(ctx, Running); err != nil {
+		return false, err
+	}
+	r.log.Info("stream is running", "position", r.ap.Position())
+	return r.row.State == Running, nil
+}
+
+// finishTables adds what the tables were made without. It does not wait: changes are applied meanwhile.
+func (r *run) finishTables(ctx context.Context) (bool, error) {
+	f := &r.finishing
+	if f.done {
+		return true, nil
+	}
+	if !f.begun {
+		return r.beginFinishing(ctx)
+	}
+	select {
+	case out := <-f.outcome:
+		if out.err != nil {
+			return false, fmt.Errorf("finish tables: %w", out.err)
+		}
+		f.done = true
+		if len(out.differences) > 0 {
+			text := "definitions differ: " + strings.Join(out.differences, "; ")
+			r.log.Warn(text)
+			if err := r.c.e.exec(ctx, logStatement(r.row.ID, "definitions differ", r.row.State, text)); err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	case b := <-f.barriers:
+		b.done <- r.ap.Barrier(ctx, func(ctx context.Context, _ *sqlconn.Conn) error { return b.fn(ctx) })
+	default:
+	}
+	return false, nil
+}
+
+func (r *run) beginFinishing(ctx context.Context) (bool, error) {
+	f := &r.finishing
+	if len(r.order) == 0 {
+		f.done = true
+		return true, nil
+	}
+	var todo []*unfinished
+	var others bool
+	err := r.c.e.pool.Do(ctx, func(conn *sqlconn.Conn) (err error) {
+		if todo, err = r.loadUnfinished(ctx, conn); err == nil && len(todo) > 0 {
+			others, err = r.siblingsCopy(ctx, conn)
+		}
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	if len(todo) == 0 || others {
+		f.done = true
+		return true, nil
+	}
+	f.begun, f.outcome, f.barriers = true, make(chan finished, 1), make(chan barrier)
+	r.log.Info("indexes and foreign keys are added", "tables", len(todo))
+	r.c.copying.Store(&CopyProgress{Tables: len(r.order), TablesDone: len(r.order), Bottleneck: fmt.Sprintf("indexes and foreign keys of %d tables are added", len(todo))})
+	r.differ.group.Go(func() error {
+		gctx := r.differ.ctx
+		fin := &finisher{admin: r.c.e.deps.Admin, todo: todo, log: r.log.Info}
+		fin.locked = func(ctx context.Context, fn func(context.Context) error) error {
+			b := barrier{fn, make(chan error, 1)}
+			r.c.poke()
+			select {
+			case f.barriers <- b:
+				return <-b.done
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		diffs, err := fin.run(gctx)
+		f.outcome <- finished{diffs, err}
+		r.c.poke()
+		return nil
+	})
+	return false, nil
+}
+
+// setState writes what the stream does now, unless somebody has stopped it.
+func (r *run) setState(ctx context.Context, state State) error {
+	err := execAll(ctx, r.conn,
+		fmt.Sprintf("UPDATE _braid.vreplication SET state='%s', message=NULL, time_updated=%d WHERE id=%d AND state NOT IN ('Stopped','Error')", state, nowUS(), r.row.ID),
+		logStatement(r.row.ID, "state", state, r.ap.Position().String()))
+	if err != nil {
+		return fmt.Errorf("state %s: %w", state, err)
+	}
+	r.row.State, r.said = state, ""
+	return nil
+}
