@@ -22,10 +22,9 @@ const LockWait = rows.LockWait
 
 // The package's names for those of package rows.
 var (
-	ErrMissing       = rows.ErrMissing
-	ErrRepeat        = rows.ErrRepeat
-	NewTable         = rows.NewTable
-	Permanent        = rows.Permanent
-	Session          = rows.Prepare
-	CheckForeignKeys = rows.CheckForeignKeys
+	ErrMissing = rows.ErrMissing
+	ErrRepeat  = rows.ErrRepeat
+	NewTable   = rows.NewTable
+	Permanent  = rows.Permanent
+	Session    = rows.Prepare
 )

@@ -20,10 +20,31 @@ const (
 )
 
 const (
-	eventTableMap = 19
-	headerSize    = 19
-	sumSize       = 4
+	eventDescription = 15
+	eventTableMap    = 19
+	headerSize       = 19
+	sumSize          = 4
 )
+
+// AppendDescription appends a FORMAT_DESCRIPTION event: what a session must be given in a BINLOG statement before it takes row events. It says
+// that the events have no checksums; they come over a connection that has its own. version is the server's, as it greets.
+func AppendDescription(dst []byte, version string) []byte {
+	start := len(dst)
+	dst = BeginEvent(dst, EventHeader{Type: eventDescription})
+	dst = binary.LittleEndian.AppendUint16(dst, 4) // version of the format
+	var name [50]byte
+	copy(name[:len(name)-1], version)
+	dst = append(dst, name[:]...)
+	dst = append(dst, 0, 0, 0, 0, headerSize) // created: not the first of a server's run
+	dst = append(dst, postHeaders[:]...)
+	dst = append(dst, 0)                                   // no checksums,
+	return EndEvent(append(dst, 0, 0, 0, 0), start, false) // but room for one, here alone
+}
+
+// postHeaders are the fixed parts of the events of types 1 to 42, as MySQL 8.4 and 9.7 have them.
+var postHeaders = [42]byte{
+	0, 13, 0, 8, 0, 0, 0, 0, 4, 0, 4, 0, 0, 0, 57 + 42, 0, 4, 26, 8, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 10, 10, 10, 42, 42, 0, 18, 52, 0, 10, 40, 0, 0,
+}
 
 // EventHeader is what an event's header says beside its size.
 type EventHeader struct {
@@ -199,6 +220,12 @@ func (e *Encoder) BeginRows(dst []byte, h EventHeader, flags uint16) []byte {
 	}
 	return dst
 }
+
+// EndStatement sets StmtEnd in the row event that begins at start.
+func EndStatement(events []byte, start int) { events[start+headerSize+6] |= StmtEnd }
+
+// Verbatim says that images are taken as they are, with all columns: AppendImage need not find their cells, Image.AppendRaw will do.
+func (e *Encoder) Verbatim() bool { return e.columns == nil }
 
 // allColumns appends a bitmap of the columns that are in the images.
 func (e *Encoder) allColumns(dst []byte) []byte {

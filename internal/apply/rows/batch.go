@@ -12,6 +12,7 @@ import (
 const (
 	maxStatementRows  = 500
 	maxStatementBytes = 256 << 10
+	maxEventBytes     = 1 << 20 // of a BINLOG statement, before it is encoded
 )
 
 // anyRows is the expectation of a statement that may find any number of rows.
@@ -27,10 +28,11 @@ const (
 	verbUpdate
 	verbUpdates // many rows, as upserts that must all find one
 	verbDelete
+	verbEvents // a BINLOG statement
 )
 
 func (v verb) String() string {
-	return [...]string{"control", "insert", "insert", "insert", "update", "update", "delete"}[v]
+	return [...]string{"control", "insert", "insert", "insert", "update", "update", "delete", "change"}[v]
 }
 
 // statement is what the packet's answer is checked against, and what an error is explained with.
@@ -42,6 +44,7 @@ type statement struct {
 	soft  bool // fewer are no failure: the keys may be contested
 	from  int  // of a soft one: the place of its first row in merged
 	gtid  string
+	op    vstream.Op   // of its first row
 	row   rowimage.Row // its first one
 }
 
@@ -56,25 +59,38 @@ type written struct {
 	before, after rowimage.Row
 }
 
-// Batch is the text of one packet under construction: consecutive changes of a kind become one statement. It is reused, so
+// Batch is the text of packets under construction: consecutive changes of a kind become one statement. It is reused, so
 // that a change costs no allocation once the buffers have grown.
 type Batch struct {
 	Single bool // one row per statement, to find the row that fails
 	Plain  bool // updates as UPDATE only
 
+	rowEvents   bool   // the session takes BINLOG statements
+	foreignKeys bool   // and checks foreign keys
+	execMode    Mode   // what its rbr_exec_mode will be behind the text so far: Strict, Upsert, or unset when it is not known
+	most        limits // of statements and packets
+
 	buf     []byte
 	stmts   []statement
+	packets []packet
 	open    bool // the last statement takes more rows
-	begun   int  // where the open statement's text begins
+	begun   int  // where the last statement's text begins
+	first   int  // where the packet begins that it is in
 	checked bool // some statement has an expectation
 	merged  []written
 	gtid    string
+
+	events   events
+	decoders map[*native]*rowimage.Decoder
 }
+
+// packet is what is sent at once: text[from:to], which is the statements up to stmts that no packet before it has.
+type packet struct{ from, to, stmts int }
 
 // Reset empties the batch and starts a transaction in it, unless one is open on the session already.
 func (b *Batch) Reset(begin bool) {
-	b.buf, b.stmts, b.merged = b.buf[:0], b.stmts[:0], b.merged[:0]
-	b.open, b.checked, b.gtid = false, false, ""
+	b.buf, b.stmts, b.packets, b.merged = b.buf[:0], b.stmts[:0], b.packets[:0], b.merged[:0]
+	b.open, b.checked, b.gtid, b.begun, b.first = false, false, "", 0, 0
 	if begin {
 		b.Control("BEGIN")
 	}
@@ -95,21 +111,72 @@ func (b *Batch) Control(sql string) {
 	b.buf = append(b.buf, sql...)
 }
 
-// Change adds a change of a row.
-func (b *Batch) Change(t *Table, op vstream.Op, before, after rowimage.Row) error {
-	if err := checkWidth(t, op, before, after); err != nil {
+// Change adds a change of a row, in the order in which the source has made it.
+func (b *Batch) Change(t *Table, c *vstream.Change) error {
+	if err := checkWidth(t, c.Op, c.Before, c.After); err != nil {
 		return err
 	}
-	switch t.Mode {
-	case Upsert:
-		b.changeUpsert(t, op, before, after)
-	case Strict:
-		b.changeStrict(t, op, before, after)
-	case Merge:
-		b.changeMerge(t, op, before, after)
-	default:
+	before, after := image{c.Before, c.RawBefore}, image{c.After, c.RawAfter}
+	switch {
+	case t.Mode == Merge:
+		b.changeMerge(t, c.Op, c.Before, c.After)
+		return nil
+	case t.Mode != Strict && t.Mode != Upsert:
 		return fmt.Errorf("table %s: mode is not set", t.name)
+	case c.Op == vstream.Update && t.Mode == Strict:
+		return b.change(t, before, after)
+	case c.Op == vstream.Delete || c.Op == vstream.Update && !t.sameKey(c.Before, c.After):
+		if err := b.remove(t, before); err != nil {
+			return err
+		}
 	}
+	if c.Op != vstream.Delete {
+		return b.insert(t, after)
+	}
+	return nil
+}
+
+// want is what a strict change must find.
+func (t *Table) want() int {
+	if t.Mode == Strict {
+		return 1
+	}
+	return anyRows
+}
+
+// insert writes a row: in strict mode a new one, else over what is there.
+func (b *Batch) insert(t *Table, im image) error {
+	if b.sends(t, im) {
+		return b.event(t, rowimage.EventWriteRows, vstream.Insert, im, image{})
+	}
+	if t.Mode == Strict {
+		b.row(t, verbInsert, im.row, 1)
+	} else {
+		b.row(t, verbUpsert, im.row, anyRows)
+	}
+	return nil
+}
+
+// remove deletes a row by its key.
+func (b *Batch) remove(t *Table, im image) error {
+	if b.sends(t, im) {
+		return b.event(t, rowimage.EventDeleteRows, vstream.Delete, im, image{})
+	}
+	b.deleteKey(t, im.row, t.want())
+	return nil
+}
+
+// change updates a row that must be there.
+func (b *Batch) change(t *Table, before, after image) error {
+	if b.sends(t, before) && b.sends(t, after) {
+		return b.event(t, rowimage.EventUpdateRows, vstream.Update, before, after)
+	}
+	if b.follows(t) && t.bulkUpdate(before.row, after.row) {
+		b.checked = true
+		b.row(t, verbUpdates, after.row, 2)
+		return nil
+	}
+	b.updateRow(t, before.row, after.row, 1)
 	return nil
 }
 
@@ -120,31 +187,6 @@ func checkWidth(t *Table, op vstream.Op, before, after rowimage.Row) error {
 		return fmt.Errorf("table %s: row image of %d and %d cells, the table has %d columns", t.name, len(before), len(after), n)
 	}
 	return nil
-}
-
-func (b *Batch) changeUpsert(t *Table, op vstream.Op, before, after rowimage.Row) {
-	if op == vstream.Delete || op == vstream.Update && !t.sameKey(before, after) {
-		b.deleteKey(t, before, anyRows)
-	}
-	if op != vstream.Delete {
-		b.row(t, verbUpsert, after, anyRows)
-	}
-}
-
-func (b *Batch) changeStrict(t *Table, op vstream.Op, before, after rowimage.Row) {
-	switch op {
-	case vstream.Insert:
-		b.row(t, verbInsert, after, 1)
-	case vstream.Update:
-		if b.follows(t) && t.bulkUpdate(before, after) {
-			b.checked = true
-			b.row(t, verbUpdates, after, 2)
-			return
-		}
-		b.updateRow(t, before, after, 1)
-	case vstream.Delete:
-		b.deleteKey(t, before, 1)
-	}
 }
 
 // bulkBytes is the size of a row above which sending all of it costs more than a statement of its own.
@@ -262,14 +304,34 @@ func (b *Batch) Rows(t *Table, rows []rowimage.Row) error {
 func (b *Batch) start(s statement) {
 	b.close()
 	if len(b.buf) > 0 {
-		b.buf = append(b.buf, ';', '\n')
+		b.buf = append(b.buf, separator...)
 	}
 	s.gtid = b.gtid
 	b.stmts = append(b.stmts, s)
 	b.begun = len(b.buf)
 }
 
+const separator = ";\n"
+
+// cut makes the last statement, which is complete, the first of a new packet if it does not fit behind those before it.
+func (b *Batch) cut() {
+	if len(b.buf)-b.first <= b.most.packet || b.begun == b.first {
+		return
+	}
+	b.packets = append(b.packets, packet{from: b.first, to: b.begun - len(separator), stmts: len(b.stmts) - 1})
+	b.first = b.begun
+}
+
+// finish completes the last statement and its packet.
+func (b *Batch) finish() {
+	b.close()
+	if len(b.packets) == 0 || b.packets[len(b.packets)-1].stmts < len(b.stmts) {
+		b.packets = append(b.packets, packet{from: b.first, to: len(b.buf), stmts: len(b.stmts)})
+	}
+}
+
 func (b *Batch) close() {
+	defer b.cut()
 	if !b.open {
 		return
 	}
@@ -279,6 +341,8 @@ func (b *Batch) close() {
 		b.buf = append(b.buf, s.table.upsert...)
 	case verbDelete:
 		b.buf = append(b.buf, ')')
+	case verbEvents:
+		b.buf = b.events.appendStatement(b.buf)
 	}
 }
 
@@ -288,7 +352,7 @@ func (b *Batch) extend(t *Table, v verb, want int) bool {
 		return false
 	}
 	s := &b.stmts[len(b.stmts)-1]
-	if s.table != t || s.verb != v || s.rows >= maxStatementRows || len(b.buf)-b.begun > maxStatementBytes || (s.want == anyRows) != (want == anyRows) {
+	if s.table != t || s.verb != v || s.rows >= maxStatementRows || len(b.buf)-b.begun > b.most.statement || (s.want == anyRows) != (want == anyRows) {
 		return false
 	}
 	s.rows++

@@ -96,10 +96,10 @@ func TestStatements(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			table := testTable(t, tc.mode, tc.owner...)
-			var b Batch
+			b := Batch{most: limitsOf(64 << 20)}
 			b.Reset(false)
 			for _, c := range tc.changes {
-				require.NoError(t, b.Change(table, c.op, row(c.before), row(c.after)))
+				require.NoError(t, b.Change(table, &vstream.Change{Op: c.op, Before: row(c.before), After: row(c.after)}))
 			}
 			b.close()
 			var got []string
@@ -123,7 +123,7 @@ func TestCompositeKey(t *testing.T) {
 	def.PrimaryKey = []int{0, 2}
 	table, err := NewTable(def, def, nil)
 	require.NoError(t, err)
-	var b Batch
+	b := Batch{most: limitsOf(64 << 20)}
 	b.Reset(true)
 	b.deleteKey(table, row("1 a 2 -"), 1)
 	b.deleteKey(table, row("3 a 4 -"), 1)
@@ -155,17 +155,17 @@ func TestSchemaMismatchShowsBothSides(t *testing.T) {
 func TestWrongImageIsAnError(t *testing.T) {
 	var b Batch
 	b.Reset(false)
-	require.ErrorContains(t, b.Change(testTable(t, Strict), vstream.Update, row("1 a 5 9"), row("1 a")), "row image of 4 and 2 cells")
+	require.ErrorContains(t, b.Change(testTable(t, Strict), &vstream.Change{Op: vstream.Update, Before: row("1 a 5 9"), After: row("1 a")}), "row image of 4 and 2 cells")
 }
 
 func BenchmarkBatchInsert(b *testing.B) {
 	table := testTable(b, Strict)
-	after := row("123456789 something 42 7")
-	var batch Batch
+	change := &vstream.Change{Op: vstream.Insert, After: row("123456789 something 42 7")}
+	batch := Batch{most: limitsOf(64 << 20)}
 	batch.Reset(true)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := batch.Change(table, vstream.Insert, nil, after); err != nil {
+		if err := batch.Change(table, change); err != nil {
 			b.Fatal(err)
 		}
 		if batch.Len() > partBytes {
@@ -176,12 +176,12 @@ func BenchmarkBatchInsert(b *testing.B) {
 
 func BenchmarkBatchUpdate(b *testing.B) {
 	table := testTable(b, Strict)
-	before, after := row("123456789 something 42 7"), row("123456789 other 43 7")
-	var batch Batch
+	change := &vstream.Change{Op: vstream.Update, Before: row("123456789 something 42 7"), After: row("123456789 other 43 7")}
+	batch := Batch{most: limitsOf(64 << 20)}
 	batch.Reset(true)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := batch.Change(table, vstream.Update, before, after); err != nil {
+		if err := batch.Change(table, change); err != nil {
 			b.Fatal(err)
 		}
 		if batch.Len() > partBytes {

@@ -4,16 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"braid/internal/rowimage"
 	"braid/internal/sqlconn"
 	"braid/internal/vstream"
 )
 
-// partBytes is the size of a packet. A larger one is not faster, and repeats more work after a deadlock.
+// partBytes is about how much of a large transaction is buffered before it is sent. A larger packet is not faster, and repeats more work
+// after a deadlock.
 const partBytes = 1 << 20
 
-// keepBuffer: a buffer that a chunk made larger is given back.
+// keepBuffer: a buffer that a large row made larger is given back.
 const keepBuffer = 4 << 20
 
 // LockWait is innodb_lock_wait_timeout of the session, in seconds. Short: a lock that others hold for longer makes the
@@ -22,6 +24,7 @@ const LockWait = 2
 
 // SessionConfig is what a stream with merged tables adds. All of it may be nil when no table is merged.
 type SessionConfig struct {
+	SQL bool // never the native writer
 	// Contest is asked, inside of the transaction that has just written them, about keys of merged tables that may not have
 	// become what they should. It returns statements that keep the rows of those that others own. first says that nothing of an
 	// earlier call in this transaction stands: it was rolled back, or there was none.
@@ -42,10 +45,26 @@ type Session struct {
 	batch Batch
 	tail  Batch // what follows when the counts were right
 
+	pending     []pending // not rendered yet
+	bytes       int       // of it, about
+	fold        fold
+	foreignKeys bool   // they are checked
+	ready       bool   // the server was asked what it takes
+	refusal     string // why it takes no row events
+
+	counts  []uint64
 	missed  []int // statements of the last packet whose soft expectation was not met
 	asked   bool  // Contest was called in this transaction
 	sent    bool  // the server is inside of a transaction of ours
 	partial bool  // the last transaction is not complete
+}
+
+// pending is a change that was added.
+type pending struct {
+	table  *Table
+	change *vstream.Change
+	gtid   string
+	plain  bool
 }
 
 // Prepare sets a session up for an applier: DESIGN 6, "Locks". It returns when no constraint is checked until CheckForeignKeys.
@@ -58,16 +77,6 @@ func Prepare(ctx context.Context, conn *sqlconn.Conn) error {
 	return nil
 }
 
-// CheckForeignKeys turns the checks on, and with them cascades, once all tables are copied.
-func CheckForeignKeys(ctx context.Context, conn *sqlconn.Conn, on bool) error {
-	sql := "SET SESSION foreign_key_checks=0"
-	if on {
-		sql = "SET SESSION foreign_key_checks=1"
-	}
-	_, err := conn.Exec(ctx, sql)
-	return err
-}
-
 // NewSession returns a session on a connection that Prepare has set up.
 func NewSession(conn *sqlconn.Conn, cfg SessionConfig) *Session {
 	return &Session{conn: conn, cfg: cfg}
@@ -76,104 +85,191 @@ func NewSession(conn *sqlconn.Conn, cfg SessionConfig) *Session {
 // Conn is the session's connection, for statements of the caller between Add and Commit, or between two transactions.
 func (s *Session) Conn() *sqlconn.Conn { return s.conn }
 
-// CheckForeignKeys is CheckForeignKeys for the session.
+// CheckForeignKeys turns the checks on, and with them cascades, once all tables are copied. Nothing may be pending.
 func (s *Session) CheckForeignKeys(ctx context.Context, on bool) error {
-	return CheckForeignKeys(ctx, s.conn, on)
+	sql := "SET SESSION foreign_key_checks=0"
+	if on {
+		sql = "SET SESSION foreign_key_checks=1"
+	}
+	if _, err := s.conn.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("foreign key checks of the session: %w", err)
+	}
+	s.foreignKeys = on // row events carry their own flag
+	return nil
+}
+
+// Native says whether the session takes row events, and why not, once something was sent.
+func (s *Session) Native() (ok bool, reason string) { return s.ready && s.refusal == "", s.refusal }
+
+// setUp asks the server what it takes.
+func (s *Session) setUp(ctx context.Context) error {
+	res, err := s.conn.Query(ctx, "SELECT @@max_allowed_packet")
+	if err != nil {
+		return fmt.Errorf("max_allowed_packet of the target: %w", err)
+	}
+	most, err := strconv.Atoi(string(res.Rows[0][0]))
+	if err != nil {
+		return fmt.Errorf("max_allowed_packet of the target: %w", err)
+	}
+	const header = 1 << 10 // the server counts its own bytes too
+	s.batch.most = limitsOf(most - header)
+	s.tail.most = s.batch.most
+	if s.cfg.SQL {
+		s.refusal = "the SQL writer was asked for"
+	} else if s.refusal, err = nativeRefusal(ctx, s.conn); err != nil {
+		return err
+	}
+	s.ready, s.batch.rowEvents = true, s.refusal == ""
+	return nil
 }
 
 // Single makes a statement of every row, until it is turned off: a failure then names the row.
 func (s *Session) Single(on bool) { s.batch.Single = on }
 
-// Bytes is the size of what is buffered.
-func (s *Session) Bytes() int { return s.batch.Len() }
+// Bytes is about the size of what is buffered.
+func (s *Session) Bytes() int { return s.bytes }
 
 // Pending says that something was added, or sent, and is not committed.
-func (s *Session) Pending() bool { return s.sent || s.batch.Len() > 0 }
+func (s *Session) Pending() bool { return s.sent || len(s.pending) > 0 || s.batch.Len() > 0 }
 
 // Sent says that the server is inside of a transaction of ours: parts of what was added are not buffered any more.
 func (s *Session) Sent() bool { return s.sent }
 
-// Add takes the changes of a transaction, or of a fragment of one. When a packet is full, it is sent.
+// Add takes the changes of a transaction, or of a fragment of one, which stay as they are until they are committed or rolled back. When there
+// is enough for a packet, it is sent.
 func (s *Session) Add(ctx context.Context, tables *View, tx *vstream.Transaction) error {
-	s.begin()
 	// Once a part is sent that the caller does not have any more, Single cannot look for the row that is missing.
-	s.batch.Plain = s.partial || !tx.Last
-	s.batch.Source(tx.GTID)
+	plain := s.partial || !tx.Last
 	for i := range tx.Changes {
 		c := &tx.Changes[i]
 		t := tables.Table(c.TableID)
 		if t == nil {
 			return fmt.Errorf("transaction %s: change of table %d, which the stream has not described", tx.GTID, c.TableID)
 		}
-		if err := s.batch.Change(t, c.Op, c.Before, c.After); err != nil {
-			return fmt.Errorf("transaction %s: %w", tx.GTID, err)
-		}
-		if s.batch.Len() > partBytes && i+1 < len(tx.Changes) {
+		s.pending = append(s.pending, pending{table: t, change: c, gtid: tx.GTID, plain: plain})
+		s.bytes += changeBytes + c.Before.Size() + c.After.Size()
+		if s.bytes > partBytes && i+1 < len(tx.Changes) {
 			if err := s.Flush(ctx); err != nil {
 				return err
 			}
-			s.batch.Source(tx.GTID)
 		}
 	}
 	s.partial = !tx.Last
 	return nil
 }
 
-// AddRows takes copied rows of a table.
+const changeBytes = 32 // of a change beside its cells
+
+// AddRows takes copied rows of a table. What was added before must be committed.
 func (s *Session) AddRows(ctx context.Context, t *Table, rows []rowimage.Row) error {
-	s.begin()
-	s.batch.Source("")
-	return s.batch.Rows(t, rows)
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	if err := s.batch.Rows(t, rows); err != nil {
+		return err
+	}
+	s.bytes = s.batch.Len()
+	return nil
 }
 
-func (s *Session) begin() {
-	if !s.sent && s.batch.Len() == 0 {
-		s.batch.Reset(true)
+// begin starts a packet.
+func (s *Session) begin(ctx context.Context) error {
+	if !s.ready {
+		if err := s.setUp(ctx); err != nil {
+			return err
+		}
 	}
+	if s.batch.Len() == 0 {
+		s.batch.foreignKeys = s.foreignKeys
+		s.batch.Reset(!s.sent)
+	}
+	return nil
+}
+
+// render makes statements of what is pending. Tables whose rows have nothing to do with those of others are folded, and follow those that
+// keep the source's order.
+func (s *Session) render(ctx context.Context) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	b := &s.batch
+	for i := range s.pending {
+		p := &s.pending[i]
+		b.gtid, b.Plain = p.gtid, p.plain
+		if err := s.renderChange(p); err != nil {
+			return fmt.Errorf("transaction %s: %w", p.gtid, err)
+		}
+	}
+	clear(s.pending) // the memory of what was added may go
+	s.pending = s.pending[:0]
+	return s.fold.render(b)
+}
+
+func (s *Session) renderChange(p *pending) error {
+	if s.batch.Single || !p.table.folds(s.foreignKeys) {
+		return s.batch.Change(p.table, p.change)
+	}
+	if err := checkWidth(p.table, p.change.Op, p.change.Before, p.change.After); err != nil {
+		return err
+	}
+	if s.fold.add(p.table, p.change, p.gtid) {
+		return nil
+	}
+	if err := s.fold.render(&s.batch); err != nil {
+		return err
+	}
+	if !s.fold.add(p.table, p.change, p.gtid) { // it cannot be right by itself; the server will say so
+		return s.batch.Change(p.table, p.change)
+	}
+	return nil
 }
 
 // Flush sends what is buffered, and compares what was found with what must be.
 func (s *Session) Flush(ctx context.Context) error {
-	s.begin()
+	if err := s.render(ctx); err != nil {
+		return err
+	}
 	if s.batch.Len() == 0 {
 		return nil
 	}
-	s.sent = true // whatever comes: only Rollback or Commit end it
-	if err := s.exec(ctx, &s.batch); err != nil {
-		return err
-	}
-	s.tail.Reset(false)
-	if err := s.contest(ctx); err != nil {
+	if err := s.sendChecked(ctx); err != nil {
 		return err
 	}
 	if err := s.exec(ctx, &s.tail); err != nil {
 		return err
 	}
 	s.batch.Reset(false)
+	s.bytes = 0
 	return nil
 }
 
+// sendChecked sends the batch, and leaves in the tail what the owner of merged tables wants to follow.
+func (s *Session) sendChecked(ctx context.Context) error {
+	if err := s.exec(ctx, &s.batch); err != nil {
+		return err
+	}
+	s.tail.Reset(false)
+	return s.contest(ctx)
+}
+
 // Commit sends what is buffered and the control statements, and commits. A packet whose statements cannot miss their rows is one
-// round trip; otherwise the counts are checked first, because the server would run the COMMIT of the same packet regardless.
+// round trip; otherwise the counts are checked first, because the server would run the COMMIT of the same packet regardless. A control
+// statement is one statement, which returns no rows.
 func (s *Session) Commit(ctx context.Context, control ...string) error {
-	s.begin()
+	if err := s.render(ctx); err != nil {
+		return err
+	}
 	b := &s.batch
 	if b.checked || len(b.merged) > 0 {
-		s.sent = true
-		if err := s.exec(ctx, b); err != nil {
+		if err := s.sendChecked(ctx); err != nil {
 			return err
 		}
 		b = &s.tail
-		b.Reset(false)
-		if err := s.contest(ctx); err != nil {
-			return err
-		}
 	}
 	for _, sql := range control {
 		b.Control(sql)
 	}
 	b.Control("COMMIT")
-	s.sent = true
 	if err := s.exec(ctx, b); err != nil {
 		return err
 	}
@@ -185,6 +281,7 @@ func (s *Session) Commit(ctx context.Context, control ...string) error {
 func (s *Session) Rollback(ctx context.Context) error {
 	sent := s.sent
 	s.clear()
+	s.batch.execMode = 0
 	if !sent {
 		return nil
 	}
@@ -194,6 +291,9 @@ func (s *Session) Rollback(ctx context.Context) error {
 
 func (s *Session) clear() {
 	s.sent, s.partial, s.asked = false, false, false
+	clear(s.pending)
+	s.pending, s.bytes = s.pending[:0], 0
+	s.fold.reset()
 	s.batch.Reset(false)
 	if cap(s.batch.buf) > keepBuffer {
 		s.batch.buf = nil
@@ -218,50 +318,59 @@ func (s *Session) contest(ctx context.Context) error {
 	return err
 }
 
-// exec runs a packet and compares what its statements found with what they must find.
+// exec sends the packets of a batch, and compares what their statements found with what they must find.
 func (s *Session) exec(ctx context.Context, b *Batch) error {
-	b.close()
+	b.finish()
 	if b == &s.batch {
 		s.missed = s.missed[:0]
 	}
-	if len(b.buf) == 0 {
-		return nil
-	}
-	if !b.checked {
-		if err := s.conn.ExecMulti(ctx, b.buf); err != nil {
-			return b.explain(err)
+	done := 0
+	for _, p := range b.packets {
+		if p.to == p.from {
+			continue
 		}
-		return nil
-	}
-	results, err := s.conn.QueryMulti(ctx, b.buf)
-	if err != nil {
-		return b.explain(err)
-	}
-	for i, res := range results {
-		switch st := &b.stmts[i]; {
-		case st.want == anyRows || uint64(st.want) == res.Affected:
-		case st.soft:
-			s.missed = append(s.missed, i)
-		default:
-			return st.failure(ErrMissing)
+		if p.to-p.from > b.most.packet {
+			return b.stmts[done].failure(fmt.Errorf("%w: %d bytes", ErrPacket, p.to-p.from))
 		}
+		s.sent = true // whatever comes: only Rollback or Commit end it
+		var err error
+		if s.counts, err = s.conn.ExecBatch(ctx, b.buf[p.from:p.to], p.stmts-done, s.counts[:0]); err != nil {
+			return b.explain(done, err)
+		}
+		for i, found := range s.counts {
+			switch st := &b.stmts[done+i]; {
+			case st.want == anyRows || uint64(st.want) == found:
+			case st.soft:
+				s.missed = append(s.missed, done+i)
+			default:
+				return st.failure(ErrMissing)
+			}
+		}
+		done = p.stmts
 	}
 	return nil
 }
 
-// explain adds transaction, table and key to MySQL's error.
-func (b *Batch) explain(err error) error {
+// explain adds transaction, table and key to MySQL's error. first is the packet's first statement.
+func (b *Batch) explain(first int, err error) error {
 	m, ok := errors.AsType[*sqlconn.MultiError](err)
-	if !ok || m.Index >= len(b.stmts) || sqlconn.ErrCode(err) == 0 {
+	if !ok || first+m.Index >= len(b.stmts) || sqlconn.ErrCode(err) == 0 {
 		return err
 	}
-	s := &b.stmts[m.Index]
+	s := &b.stmts[first+m.Index]
 	if s.table == nil {
 		return fmt.Errorf("save position: %w", m.Err)
 	}
 	return s.failure(m.Err)
 }
 
-func (s *statement) failure(err error) *Failure {
-	return &Failure{GTID: s.gtid, Verb: s.verb.String(), Table: s.table.Target.Name, Key: s.table.FormatKey(s.table.Key(s.row)), Rows: s.rows, Err: err}
+func (s *statement) failure(err error) error {
+	if s.table == nil {
+		return err
+	}
+	verb := s.verb.String()
+	if s.verb == verbEvents && s.rows == 1 {
+		verb = s.op.String()
+	}
+	return &Failure{GTID: s.gtid, Verb: verb, Table: s.table.Target.Name, Key: s.table.FormatKey(s.table.Key(s.row)), Rows: s.rows, Err: err}
 }

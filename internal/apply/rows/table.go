@@ -1,7 +1,9 @@
 package rows
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"braid/internal/base/errs"
@@ -33,7 +35,7 @@ func (m Mode) String() string {
 const rowAlias = "_braid_new"
 
 // Table is how rows of a source table are written to its target: the parts of statements that do not change from row to
-// row. It is immutable but for Mode.
+// row. It is immutable once it is in use.
 type Table struct {
 	Source *schema.Table // order and types of the cells
 	Target *schema.Table
@@ -43,11 +45,18 @@ type Table struct {
 	key    []int  // columns that identify a row
 	owner  []int  // columns of the vindex; none unless several sources write here
 	rows   bool   // several updates may be one statement: see bulkUpdate
+	unique []int  // columns of unique keys other than the one that identifies a row
+	opaque bool   // a unique key has parts that are not known from the rows
 	write  []int  // columns that are written: generated ones are not
 	column []string
 
 	insert, ignore, upsert []byte // heads of an INSERT; the tail of one that replaces what is there
 	delete, update         []byte
+
+	native   *native // nil: the SQL writer, for this reason:
+	reason   string
+	apart    bool // Bind has found no foreign key from or to the target, and nothing else that its rows' order could matter to
+	triggers []string
 }
 
 // NewTable compiles a table. The target must have every column of the source, with the same type; what it has more must
@@ -57,6 +66,7 @@ func NewTable(source, target *schema.Table, owner []string) (*Table, error) {
 	if len(t.key) == 0 {
 		return nil, errs.New(errs.NoPrimaryKey, nil, "table %s has no primary key, nor a unique key without NULLs: its rows cannot be told apart", source.Name)
 	}
+	t.reason = "it was not asked whether the target takes row events"
 	if err := t.match(); err != nil {
 		return nil, err
 	}
@@ -143,10 +153,82 @@ func (t *Table) compile() {
 	for i := range t.Target.Indexes {
 		if x := &t.Target.Indexes[i]; x.Unique && x.Name != "PRIMARY" {
 			t.rows = false
+			t.addUnique(x)
 		}
 	}
 	t.delete = []byte("DELETE FROM " + t.name + " WHERE ")
 	t.update = []byte("UPDATE " + t.name + " SET ")
+}
+
+// addUnique notes which changes touch a unique key.
+func (t *Table) addUnique(x *schema.Index) {
+	for _, p := range x.Parts {
+		if p.Column < 0 {
+			t.opaque = true
+			continue
+		}
+		c := t.Source.Column(t.Target.Columns[p.Column].Name)
+		if t.opaque = t.opaque || c < 0; c >= 0 && !slices.Contains(t.unique, c) {
+			t.unique = append(t.unique, c)
+		}
+	}
+}
+
+// touchesUnique says that an update may take or free a place in a unique key beside the one that identifies the row.
+func (t *Table) touchesUnique(before, after rowimage.Row) bool {
+	for _, c := range t.unique {
+		if !sameCell(before[c], after[c]) {
+			return true
+		}
+	}
+	return t.opaque
+}
+
+// Bind asks the target what decides how the table is written: its triggers, and the foreign keys that refer to it. layout is the body of
+// the source's TABLE_MAP event, or nil.
+func (t *Table) Bind(ctx context.Context, conn *sqlconn.Conn, layout []byte) error {
+	db, name := sqlconn.Quote(t.Target.DB), sqlconn.Quote(t.Target.Name)
+	res, err := conn.Query(ctx, "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA="+db+" AND EVENT_OBJECT_TABLE="+name+" ORDER BY 1")
+	if err != nil {
+		return fmt.Errorf("triggers of %s: %w", t.name, err)
+	}
+	t.triggers = nil
+	for _, row := range res.Rows {
+		t.triggers = append(t.triggers, string(row[0]))
+	}
+	res, err = conn.Query(ctx, "SELECT COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE UNIQUE_CONSTRAINT_SCHEMA="+db+" AND REFERENCED_TABLE_NAME="+name)
+	if err != nil {
+		return fmt.Errorf("foreign keys that refer to %s: %w", t.name, err)
+	}
+	t.apart = len(t.Target.ForeignKeys) == 0 && string(res.Rows[0][0]) == "0"
+	if t.native, err = newNative(t, layout); err != nil {
+		t.native, t.reason = nil, err.Error()
+	}
+	return nil
+}
+
+// Writer names the writer, "native" or "sql", and the reason if it is not the native one. A session whose account lacks the privileges
+// writes with SQL all the same; see Session.Native.
+func (t *Table) Writer() (name, reason string) {
+	switch {
+	case t.Mode == Merge:
+		return "sql", "several streams write to the table, and each row's owner has to be looked at"
+	case t.native == nil:
+		return "sql", t.reason
+	}
+	return "native", ""
+}
+
+// Triggers are the names of the target's triggers. The source's own are in its binlog as changes of rows; the target's must not do it
+// again. The native writer does not fire them, the SQL writer does.
+func (t *Table) Triggers() []string { return t.triggers }
+
+// useNative says whether a session that may send row events writes the table with them.
+func (t *Table) useNative() bool { return t.native != nil && t.Mode != Merge }
+
+// folds says that of several changes of a row only the outcome has to be written, and of several tables one after the other.
+func (t *Table) folds(foreignKeys bool) bool {
+	return t.Mode != Merge && len(t.key) > 0 && (t.apart || !foreignKeys) && (len(t.triggers) == 0 || t.useNative())
 }
 
 // Name is the target's name, quoted, with its database.

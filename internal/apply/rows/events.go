@@ -1,0 +1,91 @@
+package rows
+
+import (
+	"braid/internal/rowimage"
+	"braid/internal/vstream"
+)
+
+// writesEvents says that a table is written with row events in this session.
+func (b *Batch) writesEvents(t *Table) bool { return b.rowEvents && t.useNative() }
+
+// sends says that an image goes into a row event: it is there in the binlog's form, and its statement fits into a packet.
+func (b *Batch) sends(t *Table, im image) bool {
+	return im.raw != nil && b.writesEvents(t) && len(im.raw) <= b.most.events
+}
+
+// event adds a row to the BINLOG statement under construction, or begins another.
+func (b *Batch) event(t *Table, typ byte, op vstream.Op, first, second image) error {
+	e := &b.events
+	size := len(first.raw) + len(second.raw)
+	last := len(b.stmts) - 1
+	if !b.open || b.stmts[last].verb != verbEvents || b.Single || b.execMode != t.Mode || e.size()+size > b.most.events {
+		b.setExecMode(t.Mode)
+		b.start(statement{table: t, verb: verbEvents, want: anyRows, op: op, row: first.row})
+		b.open = true
+		e.reset()
+		last = len(b.stmts) - 1
+	}
+	b.stmts[last].rows++
+	flags := uint16(0)
+	if !b.foreignKeys {
+		flags |= rowimage.NoForeignKeyChecks
+	}
+	e.begin(t, typ, flags)
+	if err := b.appendImage(t, first.raw); err != nil || second.raw == nil {
+		return err
+	}
+	return b.appendImage(t, second.raw)
+}
+
+// setExecMode says what a row event does that does not find what it expects: in IDEMPOTENT, a write goes over the row that is there, and a
+// delete of none is no error. An update of none is lost silently, so none is sent then.
+func (b *Batch) setExecMode(m Mode) {
+	if b.execMode == m {
+		return
+	}
+	if m == Strict {
+		b.Control("SET SESSION rbr_exec_mode='STRICT'")
+	} else {
+		b.Control("SET SESSION rbr_exec_mode='IDEMPOTENT'")
+	}
+	b.execMode = m
+}
+
+// appendImage appends an image to the row event, with the target's columns in their order.
+func (b *Batch) appendImage(t *Table, raw []byte) error {
+	n := t.native
+	if n.layout == nil {
+		b.events.rows = append(b.events.rows, raw...)
+		return nil
+	}
+	d := b.decoders[n]
+	if d == nil {
+		var err error
+		if d, err = n.layout.Decoder(t.Source); err != nil {
+			return err
+		}
+		if b.decoders == nil {
+			b.decoders = map[*native]*rowimage.Decoder{}
+		}
+		b.decoders[n] = d
+	}
+	im, err := d.Image(raw)
+	if err == nil {
+		b.events.rows = n.encoder.AppendImage(b.events.rows, im)
+	}
+	return err
+}
+
+// limits are what a packet may hold, so that the server takes it.
+type limits struct {
+	packet    int // max_allowed_packet
+	statement int // text of a statement before its last row
+	events    int // bytes of row events in a statement, before they are encoded
+}
+
+// limitsOf splits max_allowed_packet: several statements share a packet, and base64 makes four bytes of three.
+func limitsOf(maxPacket int) limits {
+	return limits{
+		packet: maxPacket, statement: min(maxStatementBytes, maxPacket/4), events: min(maxEventBytes, maxPacket/16*9),
+	}
+}
