@@ -11,6 +11,7 @@ import (
 
 	tabletpb "braid/api/tablet"
 	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
 	"braid/internal/binlog"
 	"braid/internal/filter"
 	"braid/internal/gtid"
@@ -292,8 +293,12 @@ func (r *replication) follow(ctx context.Context) error {
 		stream, err := r.look(ctx)
 		if err == nil {
 			r.report(r.status(stream))
-			if done, err := r.ended(ctx, stream, &goal); done || err != nil {
+			done, err := r.ended(ctx, stream, &goal)
+			if err != nil {
 				return err
+			}
+			if done {
+				return r.stop(ctx)
 			}
 		} else if ctx.Err() == nil {
 			r.log.Warn("the stream's row cannot be read", "error", err)
@@ -306,9 +311,22 @@ func (r *replication) follow(ctx context.Context) error {
 	}
 }
 
-// stop ends the stream on a complete prefix, and reports that.
+// stop ends the stream on a complete prefix, and reports that. If that takes too long, the target may lack transactions before others that
+// it has (in commit order relaxed); the next run adds them.
 func (r *replication) stop(ctx context.Context) error {
-	r.engine.Stop()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeouts.Quiesce)
+	defer cancel()
+	if err := r.engine.Quiesce(ctx); err != nil {
+		r.log.Warn("not all that was received is applied; the next run goes on there", "error", err)
+	}
+	s, err := r.look(ctx)
+	if err != nil {
+		return fmt.Errorf("where the stream has ended: %w", err)
+	}
+	out := r.status(s)
+	out.Final = true
+	r.report(out)
+	r.log.Info("stopped", "position", s.Position)
 	return nil
 }
 

@@ -96,6 +96,7 @@ func (r *run) run(ctx context.Context) error {
 		return r.apply(gctx, batches)
 	})
 	err = group.Wait()
+	r.c.applier.Store(nil)
 	r.ap.Close()
 	r.differ.close()
 	if cerr := r.stream.Close(); cerr != nil && err == nil {
@@ -151,6 +152,7 @@ func (r *run) load(ctx context.Context) error {
 		Connect: r.connect, Control: r.conn, SaveLane: r.saveLane, SaveBase: r.saveBase, Committed: r.committed, Repeats: r.repeats,
 		Rows: rows.SessionConfig{Contest: r.contest, Contested: r.contested.any, Kept: r.kept},
 	}, r.row.Pos)
+	r.c.applier.Store(r.ap)
 	r.c.begin(r.row.Pos)
 	if r.reached(r.row.Pos) {
 		return r.stopHere(ctx)
@@ -214,6 +216,9 @@ func (r *run) idle(ctx context.Context) error {
 	if err := r.ap.Poll(ctx); err != nil {
 		return err
 	}
+	if err := r.quiesce(ctx); err != nil {
+		return err
+	}
 	if r.ap.Unsaved() && (r.c.waited() || time.Since(r.savedAt) >= savePeriod) {
 		if err := r.ap.Save(ctx); err != nil {
 			return err
@@ -249,6 +254,9 @@ func (r *run) items(ctx context.Context, items []vstream.Item) error {
 		return err
 	}
 	for _, item := range items {
+		if err := r.quiesce(ctx); err != nil {
+			return err
+		}
 		if err := r.item(ctx, item); err != nil {
 			return err
 		}

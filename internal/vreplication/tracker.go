@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"braid/internal/apply"
 	"braid/internal/gtid"
 )
 
@@ -15,8 +16,10 @@ import (
 type tracker struct {
 	kick chan struct{} // asks the run to look around: somebody waits, a place has become free
 
-	contested atomic.Int64 // rows of a merge that wait for their place; -1 until the first run has read them
-	moved     atomic.Bool  // a sibling has committed since they were last tried
+	applier   atomic.Pointer[apply.Applier] // of the present run
+	quiet     atomic.Bool                   // the run shall end on a complete prefix
+	contested atomic.Int64                  // rows of a merge that wait for their place; -1 until the first run has read them
+	moved     atomic.Bool                   // a sibling has committed since they were last tried
 
 	mu struct {
 		sync.Mutex

@@ -28,6 +28,10 @@ const (
 	// CatchUp is how long writes stay held for the targets to reach the source's position before the cutover is undone.
 	CatchUp = 30 * time.Second
 
+	// Quiesce is how long a stream may take, when its process is told to end, to commit what it has received: service managers
+	// kill after 90 seconds, container runtimes after ten to thirty.
+	Quiesce = 8 * time.Second
+
 	// Dial bounds one attempt to connect, on a network that works or does not.
 	Dial = 5 * time.Second
 
