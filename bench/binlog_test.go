@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,19 +39,31 @@ func BenchmarkBinlog(b *testing.B) {
 	megabytes := megabytes(b)
 
 	many := w.load("many", megabytes, 500)
-	w.compare(report, "rows in statements of 500", many, 5)
-	w.decoder(report, many)
-	w.unfollowed(report, "rows in statements of 500", many, 0.1)
-	for _, vindex := range []string{"xxhash", "hash"} {
-		w.streams(report, many, vindex)
+	if part("many") {
+		w.compare(report, "rows in statements of 500", many, 5)
+		w.decoder(report, many)
+		w.unfollowed(report, "rows in statements of 500", many, 0.1)
 	}
-	single := w.load("single", megabytes/4, 1)
-	w.compare(report, "a row a transaction", single, 5)
-	w.unfollowed(report, "a row a transaction", single, 0)
+	for _, vindex := range []string{"xxhash", "hash"} {
+		if part(vindex) {
+			w.streams(report, many, vindex)
+		}
+	}
+	if part("single") {
+		single := w.load("single", megabytes/4, 1)
+		w.compare(report, "a row a transaction", single, 5)
+		w.unfollowed(report, "a row a transaction", single, 0)
+	}
 
 	require.NoError(b, report.Print(os.Stdout))
 	require.NoError(b, report.Write("out"))
 	require.Empty(b, report.Failed(), "figures that are not reached; docs/decisions/010-change-source-speed.md has the reasons of those that are known")
+}
+
+// part reports whether a part is wanted: BENCH_ONLY names those that are (many, xxhash, hash, single), for work on one of them.
+func part(name string) bool {
+	only := os.Getenv("BENCH_ONLY")
+	return only == "" || slices.Contains(strings.Split(only, ","), name)
 }
 
 func megabytes(b *testing.B) int {

@@ -27,7 +27,7 @@ func (k knobs) String() string {
 
 func (k knobs) arguments() []string {
 	var args []string
-	for name, value := range map[string]string{"--commit-order": k.order, "--writer": k.writer, "--parallel": k.mode} {
+	for name, value := range map[string]string{"--commit-order": k.order, "--parallel": k.mode} {
 		if value != "" {
 			args = append(args, name, value)
 		}
