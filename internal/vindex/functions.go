@@ -2,8 +2,6 @@ package vindex
 
 import (
 	"bytes"
-	"crypto/cipher"
-	"crypto/des" // Vitess's hash vindex is DES with a known key: a mixing function, not a secret
 	"crypto/md5"
 	"encoding/binary"
 	"fmt"
@@ -16,15 +14,6 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"vitess.io/vitess/go/mysql/collations/vindex/collate"
 )
-
-// nullKey is DES with a key of zeros. A DES block is stateless, so that all callers share it.
-var nullKey = func() cipher.Block {
-	block, err := des.NewCipher(make([]byte, 8))
-	if err != nil {
-		panic(err) // the key has the right length
-	}
-	return block
-}()
 
 // number reads the canonical text of an integer. Negative values keep their two's complement, as in Vitess's hash.
 func number(cell []byte) (uint64, error) {
@@ -66,10 +55,7 @@ func hash(dst, cell []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	dst = binary.BigEndian.AppendUint64(dst, n)
-	block := dst[len(dst)-8:]
-	nullKey.Encrypt(block, block)
-	return dst, nil
+	return binary.BigEndian.AppendUint64(dst, desNull(n)), nil
 }
 
 func numeric(dst, cell []byte) ([]byte, error) {
