@@ -120,7 +120,8 @@ type Applier struct {
 	}
 }
 
-// New returns an applier that goes on behind a position: base and lanes together.
+// New returns an applier that goes on behind a position, which the base has: what lanes had beside it is folded into it before, and their
+// rows are gone.
 func New(cfg Config, at gtid.Set) *Applier {
 	cfg.Workers = cmp.Or(cfg.Workers, DefaultWorkers)
 	cfg.GroupTransactions = cmp.Or(cfg.GroupTransactions, GroupTransactions)
