@@ -125,3 +125,14 @@ func appendQuoted(dst, cell []byte) []byte {
 
 // escapes holds what follows the backslash. The same bytes as mysql_real_escape_string.
 var escapes = [256]byte{0: '0', '\n': 'n', '\r': 'r', '\\': '\\', '\'': '\'', '"': '"', 0x1a: 'Z'}
+
+// IsCanonical reports whether Canonical leaves every text of the column as it is.
+func IsCanonical(col *schema.Column) bool {
+	switch kindOf(col) {
+	case kindFloat, kindDouble, kindBinary:
+		return false
+	case kindInt, kindDecimal:
+		return !col.Zerofill()
+	}
+	return true
+}

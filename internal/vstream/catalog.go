@@ -153,15 +153,20 @@ func (c *catalog) define(def *schema.Table) (*table, error) {
 	return t, nil
 }
 
-// keyed is table for those that can be copied: their rows have an identity.
-func (c *catalog) keyed(ctx context.Context, name string) (*table, error) {
+// named is table for a name as the rules have it.
+func (c *catalog) named(ctx context.Context, name string) (*table, error) {
 	db, name := c.split(name)
 	if c.rule(db, name) == nil {
 		return nil, errs.New(errs.TableUnknown, nil, "the stream's rules do not follow table %s.%s", db, name)
 	}
-	t, err := c.table(ctx, db, name)
+	return c.table(ctx, db, name)
+}
+
+// keyed is named for those that can be copied in chunks: their rows have an identity.
+func (c *catalog) keyed(ctx context.Context, name string) (*table, error) {
+	t, err := c.named(ctx, name)
 	if err == nil && len(t.key) == 0 {
-		err = errs.New(errs.NoPrimaryKey, nil, "table %s.%s has no primary key and no unique key without NULL", db, name)
+		err = errs.New(errs.NoPrimaryKey, nil, "table %s.%s has no primary key and no unique key without NULL", t.def.DB, t.def.Name)
 	}
 	return t, err
 }

@@ -618,7 +618,7 @@ func TestChunkUsesIndex(t *testing.T) {
 	def, err := s.local().load(t.Context(), s.executed(), s.db, "t")
 	require.NoError(t, err)
 	after := rowimage.Row{[]byte("25"), []byte("25"), []byte("10025")}
-	sql := chunkSQL(def, def.KeyColumns(), WindowRequest{After: after}, 100)
+	sql := chunkSQL(def, def.KeyColumns(), &WindowRequest{After: after}, 100)
 	s.exec("FLUSH STATUS")
 	res, err := s.conn.Query(t.Context(), sql)
 	require.NoError(t, err)

@@ -49,6 +49,8 @@ func (d *Decoder) item(r *wireReader) Item {
 		return &DDL{GTID: r.string(), CommitUS: r.varint(), DB: r.string(), SQL: r.string()}
 	case wireChunk:
 		return d.chunk(r)
+	case wireSplit:
+		return split(r)
 	case wireHeartbeat:
 		return &Heartbeat{Position: r.string(), SourceUS: r.varint()}
 	default:
@@ -187,15 +189,23 @@ func (d *Decoder) described(r *wireReader, id *uint32) described {
 
 func (d *Decoder) chunk(r *wireReader) *Chunk {
 	flags := r.byte()
-	c := &Chunk{Window: r.uvarint(), Done: flags&flagDone != 0}
+	c := &Chunk{Window: r.uvarint(), Done: flags&flagDone != 0, First: flags&flagFirst != 0}
 	w := d.described(r, &c.TableID)
-	c.Position = r.string()
+	c.Read, c.Position = r.varint(), r.string()
 	if flags&flagHasLast != 0 {
 		c.Last = r.row(w.key)
 	}
 	c.Rows = r.rows(w.row)
 	c.Touched = r.rows(w.key)
 	return c
+}
+
+func split(r *wireReader) *Split {
+	s := &Split{ID: r.uvarint(), Rows: r.varint(), Size: r.varint()}
+	for n := r.count(); n > 0 && r.err == nil; n-- {
+		s.Keys = append(s.Keys, r.row(r.count()))
+	}
+	return s
 }
 
 // wireReader reads fields until the first error, and gives zero values after it.

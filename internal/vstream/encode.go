@@ -17,6 +17,7 @@ const (
 	wireDDL
 	wireChunk
 	wireHeartbeat
+	wireSplit
 )
 
 const (
@@ -33,6 +34,7 @@ const flagRaw = 0x80
 const (
 	flagDone    = 1 << iota // a chunk reached the end of its table
 	flagHasLast             // and looked at a row
+	flagFirst               // and replaces what the target has
 )
 
 // Encode appends the wire form of a batch to dst.
@@ -54,6 +56,8 @@ func Encode(dst []byte, items []Item) ([]byte, error) {
 			dst = appendString(appendString(dst, it.DB), it.SQL)
 		case *Chunk:
 			dst = appendChunk(dst, it)
+		case *Split:
+			dst = appendSplit(append(dst, wireSplit), it)
 		case *Heartbeat:
 			dst = appendString(append(dst, wireHeartbeat), it.Position)
 			dst = binary.AppendVarint(dst, it.SourceUS)
@@ -131,13 +135,27 @@ func appendChunk(dst []byte, c *Chunk) []byte {
 	if c.Last != nil {
 		flags |= flagHasLast
 	}
+	if c.First {
+		flags |= flagFirst
+	}
 	dst = binary.AppendUvarint(append(dst, wireChunk, flags), c.Window)
 	dst = binary.AppendUvarint(dst, uint64(c.TableID))
-	dst = appendString(dst, c.Position)
+	dst = appendString(binary.AppendVarint(dst, c.Read), c.Position)
 	if c.Last != nil {
 		dst = rowimage.AppendRow(dst, c.Last)
 	}
 	return appendRows(appendRows(dst, c.Rows), c.Touched)
+}
+
+// appendSplit writes keys with their number of cells: the table need not have been described.
+func appendSplit(dst []byte, s *Split) []byte {
+	dst = binary.AppendUvarint(dst, s.ID)
+	dst = binary.AppendVarint(binary.AppendVarint(dst, s.Rows), s.Size)
+	dst = binary.AppendUvarint(dst, uint64(len(s.Keys)))
+	for _, key := range s.Keys {
+		dst = rowimage.AppendRow(binary.AppendUvarint(dst, uint64(len(key))), key)
+	}
+	return dst
 }
 
 func appendRows(dst []byte, rows []rowimage.Row) []byte {

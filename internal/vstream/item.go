@@ -9,7 +9,7 @@ import (
 	"braid/internal/writeset"
 )
 
-// Item is one thing of a stream: *Table, *Transaction, *DDL, *Chunk or *Heartbeat. Items and what they point to are read-only.
+// Item is one thing of a stream: *Table, *Transaction, *DDL, *Chunk, *Split or *Heartbeat. Items and what they point to are read-only.
 type Item interface{ isItem() }
 
 // Table describes a table before its first row, and again, under the same ID, when its definition has changed.
@@ -95,8 +95,20 @@ type Chunk struct {
 	Last    rowimage.Row   // key of the last row that was looked at, whether the rules follow it or not; nil when there was none
 	Done    bool           // nothing lies behind Last; for requested keys always
 	Touched []rowimage.Row // keys that passed during the window, if they were asked for
+	First   bool           // of the chunks of a table without a key: replaces all rows that the target has of it; see Whole
+	// Read is how many rows the source has read for this chunk: rows of other key ranges included, none that another stream's chunk counts.
+	Read int64
 	// Position is the position of everything before the chunk.
 	Position string
+}
+
+// Split answers a SplitRequest: the ranges up to and including the first key, from there to the second, and so on, and what lies behind
+// the last. A key need not be that of a row. The streams of a workflow get the same keys while one of them lives.
+type Split struct {
+	ID   uint64
+	Keys []rowimage.Row // none: the table is one range
+	Rows int64          // estimates of the server: rows of the table,
+	Size int64          // and bytes
 }
 
 // Heartbeat is a position: that of everything before it in the stream, transactions that the rules do not follow included. It is
@@ -110,4 +122,5 @@ func (*Table) isItem()       {}
 func (*Transaction) isItem() {}
 func (*DDL) isItem()         {}
 func (*Chunk) isItem()       {}
+func (*Split) isItem()       {}
 func (*Heartbeat) isItem()   {}

@@ -1,16 +1,20 @@
 package vstream
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 
 	"github.com/cespare/xxhash/v2"
 
 	"braid/internal/base/errs"
 	"braid/internal/binlog"
+	"braid/internal/filter"
 	"braid/internal/gtid"
+	"braid/internal/keyrange"
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
 )
@@ -19,22 +23,43 @@ import (
 type LocalConfig struct {
 	DB     sqlconn.Config // an account with REPLICATION SLAVE, REPLICATION CLIENT and SELECT
 	DBName string         // the database whose tables streams follow; those whose rules name databases need none
+	// Readers is how many sessions read chunks for the streams of one workflow, or for one stream without; 0: 4.
+	Readers int
 }
 
-// Local is the Source of a mysqld that this process reaches directly. All its streams share one dump connection, that of its hub.
+// Local is the Source of a mysqld that this process reaches directly. All its streams share one dump connection, that of its hub; those
+// of one workflow share the sessions that read chunks.
 type Local struct {
-	cfg LocalConfig
-	log *slog.Logger
-	hub *binlog.Hub
+	cfg   LocalConfig
+	log   *slog.Logger
+	hub   *binlog.Hub
+	stats Stats
+	sizes *chunkSizes
+	ctx   context.Context // ends with Close
+	end   context.CancelFunc
+
+	mu struct {
+		sync.Mutex
+		readers map[string]*readers // by workflow
+	}
 }
 
 // NewLocal returns a Source. Nothing connects before Open, and some time after the last stream has ended nothing is connected any more.
 func NewLocal(cfg LocalConfig, log *slog.Logger) *Local {
-	return &Local{cfg: cfg, log: log, hub: binlog.NewHub(binlog.HubConfig{DB: cfg.DB, Log: log})}
+	l := &Local{cfg: cfg, log: log, hub: binlog.NewHub(binlog.HubConfig{DB: cfg.DB, Log: log}), sizes: newChunkSizes()}
+	l.ctx, l.end = context.WithCancel(context.Background())
+	l.mu.readers = map[string]*readers{}
+	return l
 }
 
+// Stats counts what was read for chunks, by all streams since the Local was made.
+func (l *Local) Stats() *Stats { return &l.stats }
+
 // Close ends all streams and their connection. It may be called more than once.
-func (l *Local) Close() { l.hub.Stop() }
+func (l *Local) Close() {
+	l.end()
+	l.hub.Stop()
+}
 
 // Open implements Source. It runs the preflight first (binlog.Check).
 func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
@@ -51,10 +76,49 @@ func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
 		return nil, err
 	}
 	l.log.Info("stream started", "workflow", start.Workflow, "database", l.cfg.DBName, "position", position.String())
-	chunks := &chunkReader{db: l.cfg.DB, sizes: map[string]*chunkSize{}}
-	st := newStream(ctx, reader, catalog, chunks, position)
+	st := newStream(ctx, reader, catalog, position)
 	st.server = xxhash.Sum64String(l.cfg.DB.Addr)
+	st.enter = func(st *stream) (leave func()) { return l.enter(st, start) }
 	return st, nil
+}
+
+// enter gives a stream its readers: those of its workflow, or its own.
+func (l *Local) enter(st *stream, start Start) (leave func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.mu.readers[start.Workflow]
+	if r == nil {
+		dial := func() readerSource { return &chunkReader{db: l.cfg.DB, sizes: l.sizes} }
+		r = newReaders(l.ctx, cmp.Or(l.cfg.Readers, defaultReaders), dial, &l.stats, l.log)
+		if start.Workflow != "" {
+			l.mu.readers[start.Workflow] = r
+		}
+	}
+	st.readers, st.member.keys = r, wanted(start.Rules)
+	r.enter(st.member)
+	return func() {
+		l.mu.Lock()
+		last := r.leave(st.member)
+		if last && l.mu.readers[start.Workflow] == r {
+			delete(l.mu.readers, start.Workflow)
+		}
+		l.mu.Unlock()
+		if last {
+			r.wait()
+		}
+	}
+}
+
+// wanted is the key range of a stream's rules; everything if they have several.
+func wanted(rules filter.Rules) (keys keyrange.Range) {
+	for i := range rules.Rules {
+		r, err := keyrange.Parse(rules.Rules[i].KeyRange)
+		if err != nil || i > 0 && !r.Equal(keys) {
+			return keyrange.Full
+		}
+		keys = r
+	}
+	return keys
 }
 
 // prepare checks the source and returns where the stream begins.

@@ -65,7 +65,7 @@ func (s *server) contents(table string) map[string]string {
 	defs, err := schema.Load(s.t.Context(), s.conn, s.db, []string{table})
 	require.NoError(s.t, err)
 	def := defs[0]
-	res, err := s.conn.Query(s.t.Context(), chunkSQL(def, def.KeyColumns(), WindowRequest{}, 1<<30))
+	res, err := s.conn.Query(s.t.Context(), chunkSQL(def, def.KeyColumns(), &WindowRequest{}, 1<<30))
 	require.NoError(s.t, err)
 	out := map[string]string{}
 	for _, cells := range res.Rows {

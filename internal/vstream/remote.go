@@ -13,7 +13,6 @@ import (
 	tabletpb "braid/api/tablet"
 	"braid/internal/base/errs"
 	"braid/internal/base/timeouts"
-	"braid/internal/rowimage"
 )
 
 // remote is the Source of another tablet.
@@ -89,20 +88,28 @@ func (s *remoteStream) OpenWindow(r WindowRequest) error {
 	if err := r.check(); err != nil {
 		return err
 	}
-	w := &tabletpb.Window{Id: r.ID, Table: r.Table, MaxRows: int32(min(r.MaxRows, math.MaxInt32)), MaxBytes: r.MaxBytes, IncludeTouched: r.IncludeTouched}
-	if r.After != nil {
-		w.After = rowimage.AppendRow(nil, r.After)
+	if err := s.request(encodeWindow(&r)); err != nil {
+		return fmt.Errorf("window %d of %s: %w", r.ID, r.Table, err)
 	}
-	for _, key := range r.Keys {
-		w.Keys = append(w.Keys, rowimage.AppendRow(nil, key))
+	return nil
+}
+
+// Split implements Stream.
+func (s *remoteStream) Split(r SplitRequest) error {
+	if err := s.request(encodeSplit(&r)); err != nil {
+		return fmt.Errorf("split %d of %s: %w", r.ID, r.Table, err)
 	}
+	return nil
+}
+
+func (s *remoteStream) request(w *tabletpb.Window) error {
 	s.send.Lock()
 	defer s.send.Unlock()
 	if err := context.Cause(s.ctx); err != nil {
 		return err
 	}
 	if err := s.rpc.Send(&tabletpb.StreamRequest{Request: &tabletpb.StreamRequest_Window{Window: w}}); err != nil {
-		return fmt.Errorf("window %d of %s: %w", r.ID, r.Table, errs.FromGRPC(err)) // Recv has the reason
+		return errs.FromGRPC(err) // Recv has the reason
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	tabletpb "braid/api/tablet"
 	"braid/internal/base/errs"
 	"braid/internal/filter"
-	"braid/internal/rowimage"
 )
 
 // Serve is the server's side of a Remote: it opens a stream of source as the first request says, sends its items, and passes window
@@ -58,48 +57,22 @@ func serveWindows(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.
 		if err != nil {
 			return err
 		}
-		req, err := windowOf(m.GetWindow())
-		if err != nil {
-			return err
-		}
-		if err := st.OpenWindow(req); err != nil {
+		if err := serveRequest(m.GetWindow(), st); err != nil {
 			return err
 		}
 	}
 }
 
-func windowOf(m *tabletpb.Window) (WindowRequest, error) {
-	if m == nil {
-		return WindowRequest{}, errs.New(errs.BadInput, nil, "a later request of a stream is not a window")
+func serveRequest(m *tabletpb.Window, st Stream) error {
+	window, split, err := decodeRequest(m)
+	switch {
+	case err != nil:
+		return err
+	case split != nil:
+		return st.Split(*split)
+	default:
+		return st.OpenWindow(*window)
 	}
-	r := WindowRequest{ID: m.Id, Table: m.Table, MaxRows: int(m.MaxRows), MaxBytes: m.MaxBytes, IncludeTouched: m.IncludeTouched}
-	var err error
-	if len(m.After) > 0 {
-		if r.After, err = decodeKey(m.After); err != nil {
-			return r, err
-		}
-	}
-	for _, raw := range m.Keys {
-		key, err := decodeKey(raw)
-		if err != nil {
-			return r, err
-		}
-		r.Keys = append(r.Keys, key)
-	}
-	return r, nil
-}
-
-// decodeKey reads cells to the end of raw.
-func decodeKey(raw []byte) (rowimage.Row, error) {
-	var key rowimage.Row
-	for len(raw) > 0 {
-		cell, rest, err := rowimage.DecodeRow(raw, 1)
-		if err != nil {
-			return nil, errs.New(errs.BadInput, err, "key of a window")
-		}
-		key, raw = append(key, cell[0]), rest
-	}
-	return key, nil
 }
 
 func serveItems(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.StreamResponse], st Stream) error {

@@ -3,34 +3,53 @@ package vstream
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"braid/internal/binlog"
+	"braid/internal/filter"
 	"braid/internal/gtid"
 	"braid/internal/rowimage"
 	"braid/internal/schema"
 )
 
-// The simulation drives the window machine and readChunk with a source that commits as MySQL does: a transaction is written to the log,
-// then becomes visible, then its GTID is added to gtid_executed. All that can happen between two steps of a window happens at
-// random: writes, commits, the stream's progress, the target's, its crash. After each item that the target applies, its rows are compared with the
-// source's at the same place of the log.
+// The simulation drives the window machines of several streams, the scans that they share, and readChunk, with a source that commits as MySQL
+// does: a transaction is written to the log, then becomes visible, then its GTID is added to gtid_executed. All that can happen
+// between two steps of a window happens at random: writes, commits, the progress of each stream and of each target, other reads, crashes
+// of one stream and of all. After each item that a target applies, its rows are compared with the source's at the same place of the log.
 
-// simRow is a row of the simulated table (k VARCHAR PRIMARY KEY, v). Keys are compared without case, as by a collation.
-type simRow struct{ k, v string }
+// simRow is a row of the table t (k VARCHAR PRIMARY KEY, v), or with an empty k of the table n (v), which has no key. Keys are compared without
+// case, as by a collation. Of each row one stream is the owner, by v.
+type simRow struct {
+	k string
+	v int
+}
 
-func (r simRow) row() rowimage.Row { return rowimage.Row{[]byte(r.k), []byte(r.v)} }
+func (r simRow) row() rowimage.Row { return rowimage.Row{[]byte(r.k), fmt.Append(nil, r.v)} }
+
+func simRowOf(row rowimage.Row) (r simRow) {
+	r.k = string(row[0])
+	fmt.Sscan(string(row[1]), &r.v)
+	return r
+}
 
 func class(k string) string { return strings.ToLower(k) }
 
-// simState is a table's contents by key class.
-type simState map[string]simRow
+// simState is the contents of t by key class, and how often each row is in n.
+type simState struct {
+	t map[string]simRow
+	n map[simRow]int
+}
+
+func newState() simState           { return simState{map[string]simRow{}, map[simRow]int{}} }
+func (s simState) clone() simState { return simState{maps.Clone(s.t), maps.Clone(s.n)} }
 
 // simTx is a transaction of the log.
 type simTx struct {
@@ -40,25 +59,37 @@ type simTx struct {
 
 type simChange struct{ before, after *simRow }
 
-func (s simState) apply(tx simTx) {
-	if tx.truncate {
-		clear(s)
-	}
-	for _, c := range tx.changes {
+func (c simChange) keyless() bool {
+	return c.before != nil && c.before.k == "" || c.after != nil && c.after.k == ""
+}
+
+func (tx *simTx) keyless() bool { return slices.ContainsFunc(tx.changes, simChange.keyless) }
+
+func (s simState) apply(changes []simChange) {
+	for _, c := range changes {
 		if c.before != nil {
-			delete(s, class(c.before.k))
+			s.remove(*c.before)
 		}
 		if c.after != nil {
-			s[class(c.after.k)] = *c.after
+			s.add(*c.after)
 		}
 	}
 }
 
-// simItem is what the stream sends.
-type simItem struct {
-	at    int // transactions before the item's end
-	tx    *simTx
-	chunk *closed
+func (s simState) remove(r simRow) {
+	if r.k != "" {
+		delete(s.t, class(r.k))
+	} else if s.n[r]--; s.n[r] == 0 {
+		delete(s.n, r)
+	}
+}
+
+func (s simState) add(r simRow) {
+	if r.k != "" {
+		s.t[class(r.k)] = r
+	} else {
+		s.n[r]++
+	}
 }
 
 // faults are deviations from the algorithm, which the simulation must find.
@@ -67,62 +98,81 @@ type faults struct {
 	endFirst     bool // read the end of the log before the SELECT
 	endExecuted  bool // take gtid_executed for the end of the log
 	forgetOldKey bool // of a row whose key changes
+	firstOnly    bool // of the streams that share a read, wait only for what one has received
+	lateOpen     bool // let a stream into a shared read that opened after the SELECT
+	ignoreNoKey  bool // do not look for changes while the view of a table without a key is opened
+	runOn        bool // let the stream go on while it is opened
 }
 
+// sim is the source with its streams.
 type sim struct {
 	r      *rand.Rand
 	faults faults
 	writes int // that are still to come
 	crash  int
+	now    time.Time
+	err    error
 
-	// The source.
-	log                        []simTx
+	log                        []*simTx
 	states                     []simState // after that many transactions
 	written, visible, executed int
+	locked                     bool // n, against writes
 
-	// The stream.
-	m        *windows
-	received int
-	queue    []simItem
-	table    *table
-	epoch    int // grows with each restart: a read from before it is void
-
-	// The target: rows, position, progress commit together.
-	rows      simState
-	position  int
-	last      rowimage.Row
-	done      bool
-	requested bool
-	windows   uint64
-	err       error
+	scans   *scans
+	epoch   int // grows when the source's process starts anew: reads from before it are void
+	reads   []*simRead
+	streams []*simStream
+	bounds  []rowimage.Row // of the ranges in which t is copied
 
 	// What a run has seen, so that the test can insist on all of it.
-	spoiled, crashed, waited, byKey int
+	seen simSeen
+}
+
+type simSeen struct{ spoiled, crashed, restarted, waited, byKey, shared, missed, atOnce, noKey, read, copied int }
+
+// simRead is a read that goes on step by step.
+type simRead struct {
+	next func() (struct{}, bool)
+	stop func()
 }
 
 func newSim(seed uint64, f faults) *sim {
-	s := &sim{r: rand.New(rand.NewPCG(seed, 7)), faults: f, rows: simState{}}
+	s := &sim{r: rand.New(rand.NewPCG(seed, 7)), faults: f, now: time.Unix(1e9, 0)}
 	s.writes, s.crash = 20+s.r.IntN(60), s.r.IntN(3)
-	s.table = &table{def: &schema.Table{Name: "t", Columns: []schema.Column{{Name: "k"}, {Name: "v"}}, PrimaryKey: []int{0}}, key: []int{0}}
-	first := simState{}
-	for range s.r.IntN(12) {
-		k := s.key()
-		first[class(k)] = simRow{k, s.value()}
+	first := newState()
+	for range s.r.IntN(16) {
+		first.add(simRow{s.key(), s.value()})
+	}
+	for range s.r.IntN(5) {
+		first.add(simRow{"", s.value()})
 	}
 	s.states = []simState{first}
-	s.startStream()
+	for k := 'd'; k < 'n'; k += rune(3 + s.r.IntN(8)) {
+		s.bounds = append(s.bounds, rowimage.Row{[]byte(string(k))})
+	}
+	s.bounds = append(s.bounds, nil)
+	s.startProcess()
+	for range 1 + s.r.IntN(3) {
+		st := &simStream{sim: s, rows: newState(), id: len(s.streams)}
+		st.ranges = make([]simRange, len(s.bounds))
+		for i := range st.ranges[1:] {
+			st.ranges[i+1].after = s.bounds[i]
+		}
+		s.streams = append(s.streams, st)
+	}
+	for _, st := range s.streams {
+		st.start()
+	}
 	return s
 }
 
-// startStream begins a stream at the target's position.
-func (s *sim) startStream() {
+func (s *sim) startProcess() {
 	s.epoch++
-	s.m = newWindows()
-	s.m.near = uint64(s.r.IntN(6))
-	if s.r.IntN(3) == 0 {
-		s.m.limit = 150 + s.r.IntN(300)
+	s.scans = newScans(1 + s.r.IntN(3))
+	for _, r := range s.reads {
+		r.stop()
 	}
-	s.received, s.queue, s.requested = s.position, nil, false
+	s.reads, s.locked = nil, false
 }
 
 func (s *sim) key() string {
@@ -133,97 +183,170 @@ func (s *sim) key() string {
 	return k
 }
 
-func (s *sim) value() string { return fmt.Sprint(s.r.IntN(1000)) }
+func (s *sim) value() int { return s.r.IntN(1000) }
 
 // transaction changes some rows of a state as statements would.
-func (s *sim) transaction(state simState) simTx {
+func (s *sim) transaction(state simState) *simTx {
 	if s.r.IntN(60) == 0 {
-		return simTx{truncate: true}
-	}
-	state = maps.Clone(state)
-	var tx simTx
-	for range 1 + s.r.IntN(3) {
-		k := s.key()
-		old, exists := state[class(k)]
-		var c simChange
-		switch {
-		case !exists:
-			c.after = &simRow{k, s.value()}
-		case s.r.IntN(4) == 0:
-			c.before = &old
-		case s.r.IntN(3) == 0: // move to another key, or to another spelling of the same
-			to := s.key()
-			if _, taken := state[class(to)]; taken {
-				to = strings.ToUpper(old.k)
-			}
-			c = simChange{&old, &simRow{to, old.v}}
-		default:
-			c = simChange{&old, &simRow{old.k, s.value()}}
+		tx := &simTx{truncate: true}
+		for _, r := range state.t {
+			tx.changes = append(tx.changes, simChange{before: &r})
 		}
-		state.apply(simTx{changes: []simChange{c}})
+		return tx
+	}
+	state, tx := state.clone(), &simTx{}
+	for range 1 + s.r.IntN(3) {
+		c := s.change(state)
+		if c.before == nil && c.after == nil {
+			continue
+		}
+		state.apply([]simChange{c})
 		tx.changes = append(tx.changes, c)
 	}
 	return tx
 }
 
-// happen lets a random thing happen, or several.
-func (s *sim) happen(n int) {
-	for range n {
-		switch s.r.IntN(7) {
-		case 0, 1:
-			if s.writes > 0 {
-				s.writes--
-				tx := s.transaction(s.states[s.written])
-				state := maps.Clone(s.states[s.written])
-				state.apply(tx)
-				s.log, s.states = append(s.log, tx), append(s.states, state)
-				s.written++
-			}
-		case 2:
-			s.visible = min(s.visible+1, s.written)
-		case 3:
-			s.executed = min(s.executed+1, s.visible)
-		case 4:
-			s.receive()
-		case 5:
-			s.consume()
-		case 6:
-			if s.crash > 0 && s.r.IntN(20) == 0 {
-				s.crash--
-				s.crashed++
-				s.startStream()
-			}
+func (s *sim) change(state simState) (c simChange) {
+	if s.r.IntN(6) == 0 {
+		if s.locked {
+			return c
 		}
+		rows := slices.SortedFunc(maps.Keys(state.n), func(a, b simRow) int { return a.v - b.v })
+		if len(rows) > 0 && s.r.IntN(3) > 0 {
+			c.before = &rows[s.r.IntN(len(rows))]
+		}
+		if c.before == nil || s.r.IntN(2) == 0 {
+			c.after = &simRow{"", s.r.IntN(5)}
+		}
+		return c
 	}
+	k := s.key()
+	old, exists := state.t[class(k)]
+	switch {
+	case !exists:
+		c.after = &simRow{k, s.value()}
+	case s.r.IntN(4) == 0:
+		c.before = &old
+	case s.r.IntN(3) == 0: // move to another key, or to another spelling of the same
+		to := s.key()
+		if _, taken := state.t[class(to)]; taken {
+			to = strings.ToUpper(old.k)
+		}
+		c = simChange{&old, &simRow{to, old.v}}
+	default:
+		c = simChange{&old, &simRow{old.k, s.value()}}
+	}
+	return c
 }
 
-// receive lets the stream pass a transaction.
-func (s *sim) receive() {
-	if s.received == s.written {
+// happen lets a random thing happen.
+func (s *sim) happen() {
+	s.now = s.now.Add(time.Duration(s.r.IntN(40)) * time.Millisecond)
+	st := s.streams[s.r.IntN(len(s.streams))]
+	switch s.r.IntN(12) {
+	case 0, 1:
+		s.write()
+	case 2, 3:
+		s.visible = min(s.visible+1, s.written)
+	case 4:
+		s.executed = min(s.executed+1, s.visible)
+	case 5, 6:
+		st.receive()
+	case 7:
+		st.consume()
+	case 8, 9, 10:
+		if n := len(s.reads); n > 0 {
+			i := s.r.IntN(n)
+			if _, more := s.reads[i].next(); !more && i < len(s.reads) {
+				s.reads = slices.Delete(s.reads, i, i+1)
+			}
+		} else {
+			s.scans.advance(s.now)
+		}
+	case 11:
+		if s.crash == 0 || s.r.IntN(30) > 0 {
+			s.scans.advance(s.now)
+			break
+		}
+		s.crash--
+		s.seen.crashed++
+		if s.r.IntN(3) > 0 {
+			s.scans.leave(st.member, s.now)
+			st.start()
+			break
+		}
+		s.seen.restarted++
+		s.startProcess()
+		for _, st := range s.streams {
+			st.start()
+		}
+	}
+	s.effects()
+}
+
+func (s *sim) write() {
+	if s.writes == 0 {
 		return
 	}
-	tx := &s.log[s.received]
-	s.received++
-	if tx.truncate {
-		s.m.changed("t")
-	}
-	for _, c := range tx.changes {
-		moved := c.before != nil && c.after != nil && c.before.k != c.after.k
-		if c.before != nil && !(moved && s.faults.forgetOldKey) {
-			s.touch(c.before.k)
-		}
-		if c.after != nil {
-			s.touch(c.after.k)
-		}
-	}
-	s.queue = append(s.queue, simItem{at: s.received, tx: tx})
-	s.step()
+	s.writes--
+	tx := s.transaction(s.states[s.written])
+	state := s.states[s.written].clone()
+	state.apply(tx.changes)
+	s.log, s.states = append(s.log, tx), append(s.states, state)
+	s.written++
 }
 
-func (s *sim) touch(k string) {
-	if s.m.open("t") {
-		s.m.touch(rowimage.AppendRow(nil, rowimage.Row{[]byte(k)}))
+// effects does what the scans want: what they tell waits in the streams' inboxes.
+func (s *sim) effects() {
+	for effects := s.scans.take(); len(effects) > 0; effects = s.scans.take() {
+		for _, e := range effects {
+			if e.read == nil {
+				e.member.tell(e.note)
+			} else {
+				s.startRead(e.read)
+			}
+		}
 	}
+}
+
+func (s *sim) startRead(t *turn) {
+	if len(t.seats) > 1 {
+		s.seen.shared++
+	}
+	cmd := t.cmd
+	if s.faults.firstOnly {
+		cmd.received = s.streamOf(t.seats[0].member).openedAt[t.seats[0].serial]
+	}
+	scans := s.scans
+	next, stop := iter.Pull(func(yield func(struct{}) bool) {
+		src := &simSource{sim: s, cmd: cmd}
+		src.yield = func() { src.stopped = src.stopped || !yield(struct{}{}) }
+		var r chunkRead
+		var err error
+		switch {
+		case cmd.kind == holdOpen:
+			r, err = src.openView()
+		case s.faults.endFirst:
+			r, err = src.endFirst()
+		default:
+			r, err = readChunk(context.Background(), src, cmd)
+		}
+		if !src.stopped {
+			s.seen.read += len(r.rows)
+			scans.finished(t, r, err, s.now)
+		}
+	})
+	s.reads = append(s.reads, &simRead{next, stop})
+	s.seen.atOnce = max(s.seen.atOnce, len(s.reads))
+}
+
+func (s *sim) streamOf(m *member) *simStream {
+	for _, st := range s.streams {
+		if st.member == m {
+			return st
+		}
+	}
+	return &simStream{}
 }
 
 func (s *sim) coordinates(n int) binlog.Coordinates {
@@ -237,208 +360,466 @@ func (s *sim) set(n int) (set gtid.Set) {
 	return set
 }
 
-// step runs the machine; commands run to their end within it, while everything else goes on.
-func (s *sim) step() {
+// simSource is what one read needs of the source; between its steps others happen.
+type simSource struct {
+	sim   *sim
+	cmd   *command
+	yield func()
+
+	stopped bool // with the process
+}
+
+func (r *simSource) waitExecuted(_ context.Context, set gtid.Set) error {
+	for !r.stopped && !r.sim.faults.skipWait && !r.sim.set(r.sim.executed).Contains(set) {
+		r.yield()
+	}
+	r.yield()
+	return nil
+}
+
+func (r *simSource) readRows(_ context.Context, cmd *command) (chunkRead, error) {
+	state := r.sim.states[r.sim.visible]
+	read := chunkRead{table: cmd.table, done: true}
+	limit := max(cmd.req.MaxRows>>cmd.attempt, 1)
+	for _, k := range slices.Sorted(maps.Keys(state.t)) {
+		if !inRequest(&cmd.req, k) {
+			continue
+		}
+		if len(read.rows) == limit && cmd.req.Keys == nil {
+			read.done = false
+			break
+		}
+		read.rows = append(read.rows, state.t[k].row())
+	}
+	r.yield()
+	return read, nil
+}
+
+// inRequest reports whether a key class is one that a request asks for.
+func inRequest(req *WindowRequest, k string) bool {
+	if req.Keys != nil {
+		return slices.ContainsFunc(req.Keys, func(key rowimage.Row) bool { return class(string(key[0])) == k })
+	}
+	return (req.After == nil || k > class(string(req.After[0]))) && (req.Until == nil || k <= class(string(req.Until[0])))
+}
+
+func (r *simSource) logEnd(context.Context) (binlog.Coordinates, error) {
+	n := r.sim.written
+	if r.sim.faults.endExecuted {
+		n = r.sim.executed
+	}
+	r.yield()
+	return r.sim.coordinates(n), nil
+}
+
+func (r *simSource) endFirst() (chunkRead, error) {
+	if err := r.waitExecuted(context.Background(), r.cmd.received); err != nil {
+		return chunkRead{}, err
+	}
+	end, _ := r.logEnd(context.Background())
+	read, err := r.readRows(context.Background(), r.cmd)
+	read.end = end
+	return read, err
+}
+
+// openView reads the table n. Its rows are in the result, as if the view had been taken to its end.
+func (r *simSource) openView() (chunkRead, error) {
+	s := r.sim
+	if err := r.waitExecuted(context.Background(), r.cmd.received); err != nil {
+		return chunkRead{}, err
+	}
+	if r.cmd.lock {
+		s.locked = true
+		for !r.stopped && s.visible < s.written { // a lock waits for those who have written
+			r.yield()
+		}
+	}
+	read := chunkRead{table: r.cmd.table, locked: r.cmd.lock}
+	for row, n := range s.states[s.visible].n {
+		for range n {
+			read.rows = append(read.rows, row.row())
+		}
+	}
+	r.yield()
+	read.end, _ = r.logEnd(context.Background())
+	if r.cmd.lock {
+		s.locked = false
+	}
+	return read, nil
+}
+
+// simItem is what a stream sends.
+type simItem struct {
+	at      int // transactions before the item's end
+	changes []simChange
+	chunk   *closed
+	rows    []rowimage.Row // of it, that the stream keeps
+	last    rowimage.Row
+}
+
+// simStream is a stream and its target.
+type simStream struct {
+	*sim
+	id     int
+	m      *windows
+	member *member
+	inbox  []note
+	tables map[string]*table
+
+	received int
+	queue    []simItem
+	openedAt map[uint64]gtid.Set
+
+	// The target: rows, position, progress commit together.
+	rows     simState
+	position int
+	ranges   []simRange
+	keyless  simRange
+	asked    map[uint64]int // the range of a window that was asked for; -1: keys, -2: the table without a key
+	windows  uint64
+	checked  int
+}
+
+type simRange struct {
+	after   rowimage.Row
+	done    bool
+	pending bool
+}
+
+func simTable(name string, key []int) *table {
+	def := &schema.Table{Name: name, Columns: []schema.Column{{Name: "k"}, {Name: "v"}}, PrimaryKey: key}
+	plan, err := filter.Rules{Rules: []filter.Rule{{Table: name}}}.Plan(def)
+	if err != nil {
+		panic(err)
+	}
+	return &table{name: name, def: def, key: key, plan: plan}
+}
+
+// start begins a stream at the target's position.
+func (s *simStream) start() {
+	s.m, s.inbox, s.queue = newWindows(), nil, nil
+	s.m.near, s.m.most = uint64(s.r.IntN(6)), 1+s.r.IntN(5)
+	if s.r.IntN(3) == 0 {
+		s.m.limit = 150 + s.r.IntN(300)
+	}
+	s.tables = map[string]*table{"t": simTable("t", []int{0}), "n": simTable("n", nil)}
+	s.received, s.asked, s.openedAt = s.position, map[uint64]int{}, map[uint64]gtid.Set{}
+	for i := range s.ranges {
+		s.ranges[i].pending = false
+	}
+	s.keyless.pending = false
+	s.member = &member{}
+	s.member.tell = func(n note) { s.inbox = append(s.inbox, n) }
+	s.scans.enter(s.member, s.now)
+}
+
+func (s *simStream) owns(r *simRow) bool { return r != nil && r.v%len(s.streams) == s.id }
+
+// receive lets the stream pass a transaction, or hear what the readers tell.
+func (s *simStream) receive() {
+	if s.step(); s.received == s.written || s.m.holds() && !s.faults.runOn {
+		return
+	}
+	tx := s.log[s.received]
+	s.received++
+	if tx.truncate {
+		s.m.changed("t")
+	}
+	item := simItem{at: s.received}
+	for _, c := range tx.changes {
+		in, out := s.owns(c.before), s.owns(c.after)
+		if !in && !out {
+			continue
+		}
+		s.touch(c, tx.truncate)
+		own := simChange{}
+		if in {
+			own.before = c.before
+		}
+		if out {
+			own.after = c.after
+		}
+		item.changes = append(item.changes, own)
+	}
+	s.queue = append(s.queue, item)
+	s.step()
+}
+
+func (s *simStream) touch(c simChange, truncated bool) {
+	if c.keyless() {
+		if !s.faults.ignoreNoKey {
+			s.m.passed("n")
+		}
+		return
+	}
+	if truncated { // its rows are not in the log
+		return
+	}
+	moved := c.before != nil && c.after != nil && c.before.k != c.after.k
+	if c.before != nil && !(moved && s.faults.forgetOldKey) {
+		s.m.touch("t", rowimage.AppendRow(nil, rowimage.Row{[]byte(c.before.k)}))
+	}
+	if c.after != nil {
+		s.m.touch("t", rowimage.AppendRow(nil, rowimage.Row{[]byte(c.after.k)}))
+	}
+}
+
+// step hears what was told and lets the machine do all that it can.
+func (s *simStream) step() {
+	for len(s.inbox) > 0 {
+		n := s.inbox[0]
+		s.inbox = s.inbox[1:]
+		switch n.kind {
+		case noteTurn:
+			s.m.turn(n.serial)
+		case noteMissed:
+			s.seen.missed++
+			s.m.missed(n.serial)
+		case noteRead:
+			s.m.chunkRead(n.serial, n.read)
+		case noteEnd:
+			if !s.coordinates(s.received).Near(n.end, s.m.near) {
+				s.seen.waited++
+			}
+			s.m.ended(n.end)
+		}
+	}
 	for {
 		cmd, end := s.m.step(s.coordinates(s.received), s.set(s.received), s.r.IntN(2) == 0)
 		switch {
 		case end != nil:
-			s.complete(end)
-			s.queue = append(s.queue, simItem{at: s.received, chunk: end})
+			s.close(end)
 		case cmd != nil:
-			s.run(cmd)
+			s.command(cmd)
 		default:
 			return
 		}
 	}
 }
 
-func (s *sim) run(cmd *command) {
-	epoch, m := s.epoch, s.m
-	if cmd.askEnd {
-		end, _ := s.logEnd(context.Background())
-		if s.epoch == epoch {
-			m.ended(end)
-			if !s.coordinates(s.received).Near(end, m.near) {
-				s.waited++
+func (s *simStream) command(cmd *command) {
+	switch cmd.kind {
+	case askEnd:
+		m, end, epoch := s.member, s.coordinates(s.written), s.epoch
+		next, stop := iter.Pull(func(yield func(struct{}) bool) {
+			more := true
+			for n := s.r.IntN(3); n > 0 && more; n-- {
+				more = yield(struct{}{})
 			}
+			if more && epoch == s.epoch {
+				m.tell(note{kind: noteEnd, end: end})
+			}
+		})
+		s.reads = append(s.reads, &simRead{next, stop})
+	case askTurn:
+		if cmd.attempt > 0 {
+			s.seen.spoiled++
 		}
+		s.scans.join(s.member, cmd, s.now)
+	default:
+		cmd.table = s.tables[cmd.req.Table]
+		s.openedAt[cmd.serial] = cmd.received
+		s.scans.opened(s.member, cmd, s.now)
+		s.lateOpen(cmd)
+	}
+	s.effects()
+}
+
+// lateOpen is a fault: a window that is late for its turn gets the rows all the same.
+func (s *simStream) lateOpen(cmd *command) {
+	if !s.faults.lateOpen {
 		return
 	}
-	cmd.table = s.table
-	read, err := s.read(cmd)
-	if err != nil {
-		s.err = err
-	}
-	if s.epoch == epoch {
-		m.chunkRead(read)
-		s.spoiled += m.cur.attempts
-	}
-}
-
-func (s *sim) read(cmd *command) (chunkRead, error) {
-	if !s.faults.endFirst {
-		return readChunk(context.Background(), s, cmd)
-	}
-	if err := s.waitExecuted(context.Background(), cmd.received); err != nil {
-		return chunkRead{}, err
-	}
-	end, _ := s.logEnd(context.Background())
-	r, err := s.readRows(context.Background(), cmd)
-	r.end = end
-	return r, err
-}
-
-func (s *sim) waitExecuted(_ context.Context, set gtid.Set) error {
-	for !s.faults.skipWait && !s.set(s.executed).Contains(set) {
-		s.happen(1)
-	}
-	s.happen(s.r.IntN(6))
-	return nil
-}
-
-func (s *sim) readRows(_ context.Context, cmd *command) (chunkRead, error) {
-	s.happen(s.r.IntN(6))
-	state := s.states[s.visible]
-	r := chunkRead{table: cmd.table, done: true}
-	limit := max(cmd.req.MaxRows>>cmd.attempt, 1)
-	for _, k := range slices.Sorted(maps.Keys(state)) {
-		switch {
-		case cmd.req.Keys != nil:
-			if !slices.ContainsFunc(cmd.req.Keys, func(key rowimage.Row) bool { return class(string(key[0])) == k }) {
-				continue
-			}
-		case cmd.req.After != nil && k <= class(string(cmd.req.After[0])):
-			continue
-		case len(r.rows) == limit:
-			r.done = false
-			s.happen(s.r.IntN(6))
-			return r, nil
+	for _, t := range s.scans.running {
+		if t.reading && t.name != "" && t.name == chunkName(&cmd.req) && !t.holds(s.member) {
+			t.seats = append(t.seats, &seat{member: s.member, serial: cmd.serial, table: cmd.table, opened: true})
+			s.scans.effects = slices.DeleteFunc(s.scans.effects, func(e effect) bool { return e.member == s.member && e.note.serial == cmd.serial })
 		}
-		r.rows = append(r.rows, state[k].row())
 	}
-	s.happen(s.r.IntN(6))
-	return r, nil
 }
 
-func (s *sim) logEnd(context.Context) (binlog.Coordinates, error) {
-	s.happen(s.r.IntN(6))
-	n := s.written
-	if s.faults.endExecuted {
-		n = s.executed
+// close takes a window that has closed: its rows belong here.
+func (s *simStream) close(c *closed) {
+	item := simItem{at: s.received, chunk: c, last: c.read.lastKey()}
+	for _, row := range c.rows {
+		if r := simRowOf(row); s.owns(&r) {
+			item.rows = append(item.rows, row)
+		}
 	}
-	s.happen(s.r.IntN(6))
-	return s.coordinates(n), nil
+	s.complete(c, item.rows)
+	s.queue = append(s.queue, item)
 }
 
 // complete checks that a closing window lacks no row that it should have: every row of the source in its span, at this place of the stream, is in
 // the chunk or was touched.
-func (s *sim) complete(c *closed) {
-	touched := map[string]bool{}
-	for _, k := range c.touched {
-		key, _, _ := rowimage.DecodeRow([]byte(k), 1)
-		touched[class(string(key[0]))] = true
+func (s *simStream) complete(c *closed, rows []rowimage.Row) {
+	if !c.req.IncludeTouched || c.req.Whole != 0 {
+		return
 	}
 	have := map[string]bool{}
-	for _, row := range c.rows {
+	for _, k := range c.touched {
+		key, _, _ := rowimage.DecodeRow([]byte(k), 1)
+		have[class(string(key[0]))] = true
+	}
+	for _, row := range rows {
 		have[class(string(row[0]))] = true
 	}
-	for k, row := range s.states[s.received] {
-		if s.covers(c, k) && !have[k] && !touched[k] && s.err == nil {
-			s.err = fmt.Errorf("the chunk after %q at %d lacks %v", c.req.After, s.received, row)
+	span := c.req
+	if last := c.read.lastKey(); !c.read.done && last != nil {
+		span.Until = last
+	}
+	for k, row := range s.states[s.received].t {
+		if inRequest(&span, k) && s.owns(&row) && !have[k] {
+			s.fail("the chunk after %q at %d lacks %v", c.req.After, s.received, row)
 		}
 	}
 }
 
-func (s *sim) covers(c *closed, k string) bool {
-	if c.req.Keys != nil {
-		return slices.ContainsFunc(c.req.Keys, func(key rowimage.Row) bool { return class(string(key[0])) == k })
+func (s *sim) fail(format string, args ...any) {
+	if s.err == nil {
+		s.err = fmt.Errorf(format, args...)
 	}
-	after := c.req.After == nil || k > class(string(c.req.After[0]))
-	n := len(c.read.rows)
-	return after && (c.read.done || n > 0 && k <= class(string(c.read.rows[n-1][0])))
 }
 
-// consume lets the target apply one item, and ask for the next window when it has none open.
-func (s *sim) consume() {
-	if !s.requested {
-		s.request()
-		return
+// consume lets the target apply one item, or ask for windows.
+func (s *simStream) consume() {
+	if s.r.IntN(3) == 0 {
+		s.ask()
 	}
 	if len(s.queue) == 0 {
 		return
 	}
 	item := s.queue[0]
 	s.queue = s.queue[1:]
-	switch {
-	case item.tx != nil:
-		s.rows.apply(*item.tx)
+	if item.chunk == nil {
+		s.rows.apply(item.changes)
+		if !s.keyless.done {
+			clear(s.rows.n) // changes before the table was copied are none of it
+		}
 		s.position = item.at
-	case item.chunk.req.Keys != nil:
-		s.requested = false
-		s.byKey++
-		s.checkKeys(item)
-		return
-	default:
-		for _, row := range item.chunk.rows {
-			s.rows[class(string(row[0]))] = simRow{string(row[0]), string(row[1])}
-		}
-		if n := len(item.chunk.read.rows); n > 0 {
-			s.last = item.chunk.read.rows[n-1].Key([]int{0})
-		}
-		s.done, s.requested = item.chunk.read.done, false
+	} else {
+		s.chunk(&item)
 	}
 	s.check()
 }
 
-func (s *sim) request() {
-	s.requested = true
-	s.windows++
-	req := WindowRequest{ID: s.windows, Table: "t", After: s.last, MaxRows: 1 + s.r.IntN(5), IncludeTouched: true}
-	if s.done {
-		for range 1 + s.r.IntN(4) {
-			req.Keys = append(req.Keys, rowimage.Row{[]byte(s.key())})
+func (s *simStream) chunk(item *simItem) {
+	at, known := s.asked[item.chunk.req.ID]
+	if !known {
+		s.fail("window %d was not asked for", item.chunk.req.ID)
+	}
+	delete(s.asked, item.chunk.req.ID)
+	s.seen.copied += len(item.rows)
+	switch at {
+	case -1:
+		s.checkKeys(item)
+		return
+	case -2:
+		clear(s.rows.n)
+		s.keyless = simRange{done: true}
+		s.seen.noKey++
+	default:
+		r := &s.ranges[at]
+		if item.last != nil {
+			r.after = item.last
+		}
+		r.done, r.pending = item.chunk.read.done, false
+	}
+	for _, row := range item.rows {
+		s.rows.add(simRowOf(row))
+	}
+}
+
+// ask opens windows: for some ranges that have none, for the table without a key, or for some keys.
+func (s *simStream) ask() {
+	request := func(at int, req WindowRequest) {
+		s.windows++
+		req.ID, req.MaxRows, req.IncludeTouched = s.windows, 1+s.r.IntN(5), s.r.IntN(4) == 0
+		s.asked[req.ID] = at
+		s.m.request(req)
+	}
+	for i := range s.ranges {
+		if r := &s.ranges[i]; !r.done && !r.pending && s.r.IntN(3) > 0 {
+			r.pending = true
+			request(i, WindowRequest{Table: "t", After: r.after, Until: s.bounds[i]})
 		}
 	}
-	s.m.request(req)
+	if !s.keyless.done && !s.keyless.pending && s.r.IntN(3) == 0 {
+		s.keyless.pending = true
+		request(-2, WindowRequest{Table: "n", Whole: WholeLocked})
+	}
+	if s.copied() && len(s.asked) == 0 {
+		var keys []rowimage.Row
+		for range 1 + s.r.IntN(4) {
+			keys = append(keys, rowimage.Row{[]byte(s.key())})
+		}
+		request(-1, WindowRequest{Table: "t", Keys: keys})
+	}
 	s.step()
 }
 
-// check is W1, and equality once the table is copied.
-func (s *sim) check() {
-	if s.err != nil {
-		return
-	}
+func (s *simStream) copied() bool {
+	return s.keyless.done && !slices.ContainsFunc(s.ranges, func(r simRange) bool { return !r.done })
+}
+
+// check is W1, and equality of what is copied.
+func (s *simStream) check() {
 	source := s.states[s.position]
-	for k, row := range s.rows {
-		if source[k] != row {
-			s.err = fmt.Errorf("W1: at %d the target has %v, the source %v", s.position, row, source[k])
-			return
+	for k, row := range s.rows.t {
+		if source.t[k] != row || !s.owns(&row) {
+			s.fail("W1: at %d target %d has %v, the source %v", s.position, s.id, row, source.t[k])
 		}
 	}
-	if s.done && len(s.rows) != len(source) {
-		s.err = fmt.Errorf("copied, but at %d the target has %d rows, the source %d", s.position, len(s.rows), len(source))
+	for k, row := range source.t {
+		if _, have := s.rows.t[k]; !have && s.owns(&row) && s.done(k) {
+			s.fail("copied, but at %d target %d lacks %v", s.position, s.id, row)
+		}
 	}
+	if !s.keyless.done {
+		return
+	}
+	for _, rows := range []map[simRow]int{source.n, s.rows.n} {
+		for row := range rows {
+			if s.owns(&row) && source.n[row] != s.rows.n[row] {
+				s.fail("at %d target %d has %v %d times, the source %d", s.position, s.id, row, s.rows.n[row], source.n[row])
+			}
+		}
+	}
+}
+
+// done reports whether a key lies in what was copied.
+func (s *simStream) done(k string) bool {
+	for i, r := range s.ranges {
+		if s.bounds[i] == nil || k <= class(string(s.bounds[i][0])) {
+			return r.done || r.after != nil && k <= class(string(r.after[0]))
+		}
+	}
+	return false
 }
 
 // checkKeys compares the rows that were asked for by key with the source at this place, as a diff does.
-func (s *sim) checkKeys(item simItem) {
-	for _, row := range item.chunk.rows {
-		if have, want := (simRow{string(row[0]), string(row[1])}), s.states[item.at][class(string(row[0]))]; have != want && s.err == nil {
-			s.err = fmt.Errorf("keys at %d: %v, the source has %v", item.at, have, want)
+func (s *simStream) checkKeys(item *simItem) {
+	s.seen.byKey++
+	s.checked++
+	for _, row := range item.rows {
+		if have, want := simRowOf(row), s.states[item.at].t[class(string(row[0]))]; have != want {
+			s.fail("keys at %d: %v, the source has %v", item.at, have, want)
 		}
 	}
 }
 
-// finish lets everything happen until the table is copied and the target has caught up; it returns the first violation.
+// finish lets everything happen until all is copied and the targets have caught up; it returns the first violation.
 func (s *sim) finish() error {
+	defer s.startProcess() // ends the reads
 	for steps := 0; s.err == nil; steps++ {
-		s.happen(1)
-		if s.done && s.writes == 0 && s.position == s.written && s.windows > 3 {
+		s.happen()
+		if s.writes == 0 && !slices.ContainsFunc(s.streams, func(st *simStream) bool { return !st.copied() || st.position < s.written || st.checked == 0 }) {
 			break
 		}
 		if steps > 200_000 {
-			return fmt.Errorf("no end: %d of %d applied, window %+v", s.position, s.written, s.m.cur)
+			for _, st := range s.streams {
+				s.fail("no end: stream %d is at %d of %d, ranges %v, %d windows wait, %d are active", st.id, st.position, s.written, st.ranges, len(st.m.queue), len(st.m.active))
+			}
 		}
 	}
 	return s.err
@@ -451,28 +832,41 @@ func simRuns(t *testing.T) uint64 {
 	return 20_000
 }
 
+func (a *simSeen) add(b simSeen) {
+	a.spoiled, a.crashed, a.restarted, a.waited = a.spoiled+b.spoiled, a.crashed+b.crashed, a.restarted+b.restarted, a.waited+b.waited
+	a.byKey, a.shared, a.missed, a.noKey = a.byKey+b.byKey, a.shared+b.shared, a.missed+b.missed, a.noKey+b.noKey
+	a.atOnce, a.read, a.copied = max(a.atOnce, b.atOnce), a.read+b.read, a.copied+b.copied
+}
+
 // TestW1 runs the simulation with the algorithm as it is.
 func TestW1(t *testing.T) {
-	var spoiled, crashed, waited, byKey int
+	var all simSeen
 	for seed := range simRuns(t) {
 		s := newSim(seed, faults{})
 		require.NoError(t, s.finish(), "seed %d", seed)
-		spoiled, crashed, waited, byKey = spoiled+s.spoiled, crashed+s.crashed, waited+s.waited, byKey+s.byKey
+		all.add(s.seen)
 	}
-	t.Logf("%d reads repeated, %d crashes, %d waits of streams that were behind, %d windows by key", spoiled, crashed, waited, byKey)
-	require.NotZero(t, spoiled)
-	require.NotZero(t, crashed)
-	require.NotZero(t, waited)
-	require.NotZero(t, byKey)
+	t.Logf("%+v", all)
+	for what, n := range map[string]int{
+		"reads spoiled": all.spoiled, "crashes": all.crashed, "restarts": all.restarted, "waits of streams that were behind": all.waited, "windows by key": all.byKey,
+		"shared reads": all.shared, "missed turns": all.missed, "tables without a key": all.noKey,
+	} {
+		require.NotZero(t, n, what)
+	}
+	require.Greater(t, all.atOnce, 2, "reads at once")
 }
 
 // TestW1FindsFaults leaves out what the algorithm rests on; a simulation that cannot see that proves nothing.
 func TestW1FindsFaults(t *testing.T) {
 	for name, f := range map[string]faults{
-		"without waiting":             {skipWait: true},
-		"end of the log first":        {endFirst: true},
-		"gtid_executed as the end":    {endExecuted: true},
-		"old key of a moved row lost": {forgetOldKey: true},
+		"without waiting":                    {skipWait: true},
+		"end of the log first":               {endFirst: true},
+		"gtid_executed as the end":           {endExecuted: true},
+		"old key of a moved row lost":        {forgetOldKey: true},
+		"waiting for one of the streams":     {firstOnly: true},
+		"a stream that opens after a read":   {lateOpen: true},
+		"changes under a view not seen":      {ignoreNoKey: true},
+		"a stream that runs on under a view": {runOn: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range simRuns(t) {

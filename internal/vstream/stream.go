@@ -20,21 +20,22 @@ const (
 	// quiet is how long the source must have been idle before the position of transactions that the rules do not follow is sent.
 	// A cutover waits for a position that may end in such transactions; a busy source is not answered one by one.
 	quiet = 2 * time.Millisecond
-	// maxQueuedWindows bounds requests that wait; a target asks for a few at a time.
-	maxQueuedWindows = 1024
+	// maxQueued bounds requests that wait; a target asks for a few at a time.
+	maxQueued = 1024
 )
 
 // ErrClosed is returned by a stream that was closed by its user.
 var ErrClosed = errors.New("stream closed")
 
-// stream is the Stream of a Local. Recv runs everything but the I/O of windows, which has a goroutine of its own once a window is
-// asked for.
+// stream is the Stream of a Local. Recv runs everything but the reading of chunks, which the readers do.
 type stream struct {
 	ctx       context.Context
 	cancel    context.CancelCauseFunc
 	reader    binlog.Reader
 	catalog   *catalog
-	chunks    chunkSource
+	readers   *readers
+	member    *member
+	enter     func(*stream) (leave func()) // begins to use the readers; nil where there are none
 	transform transform
 	windows   *windows
 	now       func() time.Time
@@ -48,6 +49,7 @@ type stream struct {
 	current  string             // GTID of the transaction that is being decoded
 	at       binlog.Coordinates // likewise
 	inside   bool               // of a transaction: the next event is a fragment of it
+	caughtUp bool               // nothing more was there
 	begun    bool               // items of that transaction were emitted
 	depends  []string           // of that transaction, not emitted yet
 	commitUS int64              // of the last transaction passed
@@ -55,29 +57,25 @@ type stream struct {
 	unsentAt time.Time          // the last of them
 	beatAt   time.Time          // the last heartbeat
 	timer    *time.Timer
+	pour     *closed   // a table without a key: its rows come now, and nothing else
+	part     *viewPart // of them, not emitted yet
+	poured   bool      // some were emitted
 
-	requests requests
-	commands chan *command
-	results  chan result
-	worker   sync.Once
-	done     sync.WaitGroup
+	inbox inbox
+	mu    struct {
+		sync.Mutex
+		leave  func() // the readers; nil before they are used
+		closed bool
+	}
 }
 
-// result is what a command returned.
-type result struct {
-	cmd  *command
-	end  binlog.Coordinates
-	read chunkRead
-	err  error
-}
-
-func newStream(ctx context.Context, reader binlog.Reader, catalog *catalog, chunks chunkSource, position gtid.Set) *stream {
+func newStream(ctx context.Context, reader binlog.Reader, catalog *catalog, position gtid.Set) *stream {
 	s := &stream{
-		reader: reader, catalog: catalog, chunks: chunks, windows: newWindows(), now: time.Now, position: position,
-		timer: time.NewTimer(time.Hour), requests: requests{some: make(chan struct{}, 1)},
-		commands: make(chan *command, 1), results: make(chan result, 1),
+		reader: reader, catalog: catalog, windows: newWindows(), now: time.Now, position: position,
+		timer: time.NewTimer(time.Hour), inbox: inbox{some: make(chan struct{}, 1)},
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
+	s.member = &member{tell: s.inbox.note}
 	catalog.received = s.received
 	s.transform = transform{catalog: catalog, windows: s.windows, emit: s.emit}
 	s.heartbeat(false)
@@ -112,24 +110,39 @@ func (s *stream) fill() error {
 	if err := context.Cause(s.ctx); err != nil {
 		return err
 	}
-	caughtUp := false
-	for s.size < batchBytes && !caughtUp {
-		ev, err := s.reader.Poll()
-		if err != nil {
-			return err
-		}
-		if ev == nil {
-			caughtUp = true
-		} else if err := s.handle(ev); err != nil {
-			return err
-		}
+	for idle := false; s.size < batchBytes && !idle; {
 		if !s.inside {
-			if err := s.step(caughtUp); err != nil {
+			if err := s.step(); err != nil {
+				return err
+			}
+		}
+		switch {
+		case s.pour != nil:
+			more, err := s.pourOn()
+			if err != nil {
+				return err
+			}
+			idle = !more
+		case s.windows.holds():
+			idle = true
+		case s.size < batchBytes:
+			ev, err := s.reader.Poll()
+			if err != nil {
+				return err
+			}
+			if s.caughtUp = ev == nil; s.caughtUp {
+				idle = true
+				if !s.inside {
+					if err := s.step(); err != nil { // now that it is caught up
+						return err
+					}
+				}
+			} else if err := s.handle(ev); err != nil {
 				return err
 			}
 		}
 	}
-	s.beat(caughtUp)
+	s.beat(s.caughtUp)
 	return nil
 }
 
@@ -255,9 +268,9 @@ func (s *stream) wait() error {
 	s.timer.Reset(max(next.Sub(s.now()), 0))
 	select {
 	case <-s.reader.Ready():
-	case <-s.requests.some:
-	case r := <-s.results:
-		return s.result(r)
+	case <-s.inbox.some:
+	case part := <-s.parts():
+		s.part = &part
 	case <-s.timer.C:
 	case <-s.ctx.Done():
 		return context.Cause(s.ctx)
@@ -265,57 +278,82 @@ func (s *stream) wait() error {
 	return nil
 }
 
-// step lets the windows do what can be done between two transactions.
-func (s *stream) step(caughtUp bool) error {
-	for more := true; more; {
-		s.requests.take(s.windows)
-		select {
-		case r := <-s.results:
-			if err := s.result(r); err != nil {
-				return err
-			}
-		default:
-			more = false
-		}
+// parts is where the rows of a table without a key come from, when they are due.
+func (s *stream) parts() <-chan viewPart {
+	if s.pour == nil || s.part != nil {
+		return nil
 	}
-	for {
-		cmd, end := s.windows.step(s.at, s.position, caughtUp)
+	return s.pour.read.view.parts
+}
+
+// step lets the windows do what can be done between two transactions.
+func (s *stream) step() error {
+	if s.pour != nil {
+		return nil
+	}
+	if err := s.inbox.take(s); err != nil {
+		return err
+	}
+	for s.size < batchBytes && s.pour == nil { // chunks beyond that come with the next batch
+		cmd, end := s.windows.step(s.at, s.position, s.caughtUp)
 		switch {
 		case end != nil:
 			if err := s.chunk(end); err != nil {
 				return err
 			}
 		case cmd != nil:
-			if err := s.start(cmd); err != nil {
+			if err := s.command(cmd); err != nil {
 				return err
 			}
 		default:
 			return nil
 		}
 	}
-}
-
-// start hands a command to the worker. The definition to read with is the one in force at this point of the stream.
-func (s *stream) start(cmd *command) error {
-	if !cmd.askEnd {
-		t, err := s.catalog.keyed(s.ctx, cmd.req.Table)
-		if err != nil {
-			return err
-		}
-		cmd.table = t
-	}
-	s.commands <- cmd
 	return nil
 }
 
-func (s *stream) result(r result) error {
+// command does what the windows want.
+func (s *stream) command(cmd *command) error {
+	switch cmd.kind {
+	case askEnd:
+		s.readers.askEnd(s.ctx, s.member)
+		return nil
+	case askTurn:
+		s.readers.join(s.member, cmd)
+		return nil
+	}
+	// The definition to read with is the one in force at this point of the stream.
+	t, err := s.tableOf(cmd)
+	if err != nil {
+		return err
+	}
+	cmd.table = t
+	s.readers.opened(s.member, cmd)
+	return nil
+}
+
+func (s *stream) tableOf(cmd *command) (*table, error) {
+	if cmd.kind == holdOpen {
+		return s.catalog.named(s.ctx, cmd.req.Table)
+	}
+	return s.catalog.keyed(s.ctx, cmd.req.Table)
+}
+
+// note takes what the readers tell.
+func (s *stream) note(n *note) error {
 	switch {
-	case r.err != nil:
-		return r.err
-	case r.cmd.askEnd:
-		s.windows.ended(r.end)
-	default:
-		s.windows.chunkRead(r.read)
+	case n.err != nil:
+		return n.err
+	case n.kind == noteTurn:
+		s.windows.turn(n.serial)
+	case n.kind == noteMissed:
+		s.windows.missed(n.serial)
+	case n.kind == noteRead:
+		s.windows.chunkRead(n.serial, n.read)
+	case n.kind == noteEnd:
+		s.windows.ended(n.end)
+	case n.kind == noteSplit:
+		s.emit(n.split)
 	}
 	return nil
 }
@@ -326,19 +364,17 @@ func (s *stream) chunk(c *closed) error {
 		return c.read.err
 	}
 	t := c.read.table
-	item := &Chunk{Window: c.req.ID, TableID: t.id, Done: c.read.done, Position: s.position.String()}
-	if n := len(c.read.rows); n > 0 && c.req.Keys == nil {
-		item.Last = c.read.rows[n-1].Key(t.key)
+	s.describe(t)
+	if c.read.view != nil {
+		s.pour, s.poured = c, false
+		return nil
 	}
-	for _, row := range c.rows {
-		in, err := t.plan.Match(row)
-		if err != nil {
-			return fmt.Errorf("copy %s: %w", t.def.Name, err)
-		}
-		if in {
-			item.Rows = append(item.Rows, row)
-			s.size += row.Size() + 4*len(row)
-		}
+	item := &Chunk{Window: c.req.ID, TableID: t.id, Done: c.read.done, Read: c.read.cost, Position: s.position.String()}
+	if c.req.Keys == nil {
+		item.Last = c.read.lastKey()
+	}
+	if err := s.fillChunk(item, c); err != nil {
+		return fmt.Errorf("copy %s: %w", t.def.Name, err)
 	}
 	for _, key := range c.touched {
 		row, _, err := rowimage.DecodeRow([]byte(key), len(t.key))
@@ -348,12 +384,56 @@ func (s *stream) chunk(c *closed) error {
 		item.Touched = append(item.Touched, row)
 		s.size += len(key)
 	}
+	s.emit(item)
+	return nil
+}
+
+// fillChunk puts the rows into a chunk that the rules hold.
+func (s *stream) fillChunk(item *Chunk, c *closed) (err error) {
+	if item.Rows, err = c.matching(c.read.table.plan); err != nil {
+		return err
+	}
+	for _, row := range item.Rows {
+		s.size += row.Size() + 4*len(row)
+	}
+	s.readers.stats.RowsSent.Add(int64(len(item.Rows)))
+	return nil
+}
+
+func (s *stream) describe(t *table) {
 	if !t.sent {
 		t.sent = true
 		s.emit(t.item())
 	}
+}
+
+// pourOn emits the next rows of a table without a key; more is false if there are none right now.
+func (s *stream) pourOn() (more bool, err error) {
+	if s.part == nil {
+		select {
+		case part := <-s.parts():
+			s.part = &part
+		default:
+			return false, nil
+		}
+	}
+	part, c := s.part, s.pour
+	if s.part = nil; part.err != nil {
+		return false, part.err
+	}
+	item := &Chunk{Window: c.req.ID, TableID: c.read.table.id, Read: int64(len(part.rows)), Position: s.position.String()}
+	item.First, item.Done = !s.poured, part.done
+	c.rows = part.rows
+	if err := s.fillChunk(item, c); err != nil {
+		return false, fmt.Errorf("copy %s: %w", c.read.table.def.Name, err)
+	}
+	s.readers.stats.RowsRead.Add(int64(len(part.rows)))
 	s.emit(item)
-	return nil
+	if s.poured = true; part.done {
+		c.read.view.close()
+		s.pour = nil
+	}
+	return true, nil
 }
 
 // OpenWindow implements Stream.
@@ -364,68 +444,41 @@ func (s *stream) OpenWindow(r WindowRequest) error {
 	if err := r.check(); err != nil {
 		return err
 	}
-	s.worker.Do(func() { s.done.Go(s.work) })
-	return s.requests.add(r)
+	s.useReaders()
+	return s.inbox.request(r)
 }
 
-// requests are the windows that were asked for since Recv last looked.
-type requests struct {
-	some chan struct{}
-	mu   struct {
-		sync.Mutex
-		queue []WindowRequest
+// useReaders makes the stream one of its workflow's that copy, when it first wants something.
+func (s *stream) useReaders() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.leave == nil && !s.mu.closed {
+		s.mu.leave = s.enter(s)
 	}
 }
 
-func (q *requests) add(r WindowRequest) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.mu.queue) >= maxQueuedWindows {
-		return fmt.Errorf("window %d of %s: %d requests are waiting", r.ID, r.Table, maxQueuedWindows)
+// Split implements Stream.
+func (s *stream) Split(r SplitRequest) error {
+	if err := context.Cause(s.ctx); err != nil {
+		return err
 	}
-	q.mu.queue = append(q.mu.queue, r)
-	select {
-	case q.some <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-func (q *requests) take(m *windows) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, r := range q.mu.queue {
-		m.request(r)
-	}
-	q.mu.queue = nil
-}
-
-// work performs the commands of windows, one at a time.
-func (s *stream) work() {
-	if c, ok := s.chunks.(interface{ close() }); ok {
-		defer c.close()
-	}
-	for {
-		select {
-		case cmd := <-s.commands:
-			r := result{cmd: cmd}
-			if cmd.askEnd {
-				r.end, r.err = s.chunks.logEnd(s.ctx)
-			} else {
-				r.read, r.err = readChunk(s.ctx, s.chunks, cmd)
-			}
-			s.results <- r // room for one: there is one command at a time
-		case <-s.ctx.Done():
-			return
-		}
-	}
+	s.useReaders()
+	return s.inbox.split(r)
 }
 
 // Close implements Stream.
 func (s *stream) Close() error {
 	s.cancel(ErrClosed)
-	s.worker.Do(func() {}) // none starts any more
-	s.done.Wait()
+	s.mu.Lock()
+	leave := s.mu.leave
+	if s.mu.closed {
+		leave = nil
+	}
+	s.mu.closed = true
+	s.mu.Unlock()
+	if leave != nil {
+		leave()
+	}
 	s.timer.Stop()
 	return s.reader.Close()
 }

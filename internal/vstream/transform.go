@@ -122,6 +122,9 @@ func (f *transform) row(k *compiled, before, after *rowimage.Image, in, out bool
 
 // touch remembers the keys of both images for the open window.
 func (f *transform) touch(t *table, images ...*rowimage.Image) error {
+	if len(t.key) == 0 {
+		f.windows.passed(t.name)
+	}
 	if len(t.key) == 0 || !f.windows.open(t.name) {
 		return nil
 	}
@@ -134,7 +137,7 @@ func (f *transform) touch(t *table, images ...*rowimage.Image) error {
 			return err
 		}
 		f.buf = rowimage.AppendRow(f.buf[:0], key)
-		f.windows.touch(f.buf)
+		f.windows.touch(t.name, f.buf)
 	}
 	return nil
 }

@@ -52,6 +52,26 @@ const (
 	// again find it.
 	HubGrace = 2 * time.Second
 
+	// ScanPatience is how long the streams of a workflow wait for one of them with which they share the reading of a chunk: longer than the
+	// commit of a chunk on a busy target, short beside the time that reading a table twice takes. ScanForgives is when one that had
+	// been waited for in vain is waited for again.
+	ScanPatience = 2 * time.Second
+	ScanForgives = 30 * time.Second
+
+	// ScanGather is how long after a workflow's newest stream the first chunk of a table waits for more of them: those of a split start
+	// within it.
+	ScanGather = time.Second
+
+	// ScanOpen is how long a reader waits for a stream to open its window, which it does between two transactions while its target takes what
+	// it sends.
+	ScanOpen = time.Second
+
+	// ReaderIdle is how long a session that has read chunks stays open for the next.
+	ReaderIdle = 5 * time.Second
+
+	// SnapshotLock is how long opening the read view of a table without a key may wait for those who write to it. Others queue behind that.
+	SnapshotLock = 3 * time.Second
+
 	// RetryMin and RetryMax bound the pause between attempts, with jitter.
 	RetryMin = 50 * time.Millisecond
 	RetryMax = 3 * time.Second
