@@ -17,7 +17,9 @@ type Plan struct {
 	TargetDB string // empty: the stream's
 
 	vindex     vindex.Vindex // nil: every row
-	columns    []int
+	columns    []int         // of the vindex, then of the condition
+	vindexed   int           // how many of them are the vindex's
+	where      condition     // nil: every row
 	keys       keyrange.Range
 	primaryKey []int
 }
@@ -34,11 +36,14 @@ var scratches = sync.Pool{New: func() any { return &scratch{id: make([]byte, 0, 
 func (p *Plan) Columns() []int { return p.columns }
 
 // All reports whether every row matches.
-func (p *Plan) All() bool { return p.vindex == nil }
+func (p *Plan) All() bool { return p.vindex == nil && p.where == nil }
+
+// Conditional reports whether a condition is part of it: then its Sharding does not say all.
+func (p *Plan) Conditional() bool { return p.where != nil }
 
 // Match reports whether the stream carries the row. Of an update, each image is matched on its own.
 func (p *Plan) Match(row rowimage.Row) (bool, error) {
-	if p.vindex == nil {
+	if p.All() {
 		return true, nil
 	}
 	s := scratches.Get().(*scratch)
@@ -59,7 +64,7 @@ func (p *Plan) Match(row rowimage.Row) (bool, error) {
 
 // MatchCells is Match for the cells of Columns alone, in their order.
 func (p *Plan) MatchCells(cells [][]byte) (bool, error) {
-	if p.vindex == nil {
+	if p.All() {
 		return true, nil
 	}
 	s := scratches.Get().(*scratch)
@@ -72,7 +77,13 @@ func (p *Plan) MatchCells(cells [][]byte) (bool, error) {
 }
 
 func (p *Plan) match(s *scratch, cells [][]byte) (bool, error) {
-	id, err := p.vindex.Append(s.id[:0], cells)
+	if p.where != nil && p.where(cells[p.vindexed:]) != yes {
+		return false, nil
+	}
+	if p.vindex == nil {
+		return true, nil
+	}
+	id, err := p.vindex.Append(s.id[:0], cells[:p.vindexed])
 	if err != nil {
 		return false, err
 	}

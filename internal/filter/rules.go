@@ -240,6 +240,11 @@ func (r *Rule) compile() (s sharding, err error) {
 	if strings.HasPrefix(r.DB, "/") && !strings.HasPrefix(r.Table, "/") && r.TargetDB != "" {
 		return s, fmt.Errorf("tables %q of many databases cannot all come into %q", r.Table, r.TargetDB)
 	}
+	if r.Where != "" {
+		if err := CheckWhere(r.Where); err != nil {
+			return s, fmt.Errorf("condition %s: %w", r.Where, err)
+		}
+	}
 	if s.keys, err = keyrange.Parse(r.KeyRange); err != nil || s.keys.IsFull() {
 		return s, err
 	}
@@ -267,15 +272,32 @@ func (r Rules) Plan(t *schema.Table) (*Plan, error) {
 	if plan.TargetDB == "" && rule.DB != "" {
 		plan.TargetDB = t.DB
 	}
-	if s.vindex == nil {
+	if err := plan.sharded(rule, t); err != nil {
+		return nil, err
+	}
+	if rule.Where == "" {
 		return plan, nil
+	}
+	var columns []int
+	if plan.where, columns, err = compileWhere(rule.Where, t); err != nil {
+		return nil, fmt.Errorf("table %s: condition %s: %w", t.Name, rule.Where, err)
+	}
+	plan.columns = append(plan.columns, columns...)
+	return plan, nil
+}
+
+// sharded resolves the vindex columns.
+func (p *Plan) sharded(rule *Rule, t *schema.Table) error {
+	if p.vindex == nil {
+		return nil
 	}
 	for _, name := range rule.VindexColumns {
 		c := t.Column(name)
 		if c < 0 {
-			return nil, fmt.Errorf("table %s: no column %q, which vindex %s needs", t.Name, name, rule.Vindex)
+			return fmt.Errorf("table %s: no column %q, which vindex %s needs", t.Name, name, rule.Vindex)
 		}
-		plan.columns = append(plan.columns, c)
+		p.columns = append(p.columns, c)
 	}
-	return plan, nil
+	p.vindexed = len(p.columns)
+	return nil
 }

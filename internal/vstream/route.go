@@ -33,6 +33,9 @@ func (r *routes) holds(plan *filter.Plan, image int) bool {
 // routed takes the rows of an event that the table's rule holds.
 func (f *transform) routed(k *compiled, ev *binlog.Rows) error {
 	plan := k.table.plan
+	if plan.Conditional() {
+		return f.filtered(k, ev)
+	}
 	shared, err := ev.Share(plan.Sharding(), func() (any, int, error) {
 		r, err := findRoutes(k, ev, plan)
 		if err != nil {
