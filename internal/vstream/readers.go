@@ -123,7 +123,6 @@ func (r *readers) start(t *turn) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	t.cancel = cancel
 	cmd := t.cmd
-	shared := len(t.seats) > 1
 	r.done.Go(func() {
 		defer cancel()
 		var read chunkRead
@@ -135,9 +134,6 @@ func (r *readers) start(t *turn) {
 			}
 			return err
 		})
-		if shared {
-			read.ids = &keyspaceIDs{}
-		}
 		r.stats.Reads.Add(1)
 		r.stats.RowsRead.Add(int64(len(read.rows)))
 		r.do(func(s *scans, now time.Time) { s.finished(t, read, err, now) })

@@ -111,7 +111,6 @@ type chunkRead struct {
 	table  *table
 	rows   []rowimage.Row // all that were scanned
 	size   int64          // bytes of them
-	ids    *keyspaceIDs   // of the rows, shared by all that share the read
 	done   bool           // nothing lies behind them
 	last   rowimage.Row   // up to here everything was read; nil: the key of the last row
 	cost   int64          // rows that the source has read for this stream
@@ -126,7 +125,6 @@ type closed struct {
 	req     WindowRequest
 	read    chunkRead
 	rows    []rowimage.Row // those that were not touched
-	kept    []int32        // their places in read.rows; nil: all
 	touched []string       // encoded keys, if they were asked for
 }
 
@@ -402,11 +400,11 @@ func (c *closed) leaveOut(touched generations) {
 		return
 	}
 	var buf []byte
-	c.rows, c.kept = make([]rowimage.Row, 0, len(c.read.rows)), make([]int32, 0, len(c.read.rows))
-	for i, row := range c.read.rows {
+	c.rows = make([]rowimage.Row, 0, len(c.read.rows))
+	for _, row := range c.read.rows {
 		buf = appendKey(buf[:0], row, c.read.table.key)
 		if !touched.have(buf) {
-			c.rows, c.kept = append(c.rows, row), append(c.kept, int32(i))
+			c.rows = append(c.rows, row)
 		}
 	}
 }
