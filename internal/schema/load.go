@@ -220,8 +220,13 @@ func (l *loader) pick(names []string) ([]*Table, error) {
 	return out, nil
 }
 
+const errNoSuchTable = 1146
+
 func (l *loader) create(ctx context.Context, t *Table) error {
 	res, err := l.conn.Query(ctx, "SHOW CREATE TABLE "+sqlconn.QuoteIdent(l.db)+"."+sqlconn.QuoteIdent(t.Name))
+	if sqlconn.ErrCode(err) == errNoSuchTable { // dropped since the queries before
+		return fmt.Errorf("%w: %w", ErrNoTable, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -230,6 +230,11 @@ func (s *session) job(ctx context.Context, j job) error {
 		return s.define(ctx, j)
 	}
 	err := s.statements(ctx, j)
+	for j.Kind == Finish && lost(err) { // what is prepared holds its locks until somebody has ended it
+		if err = s.connect(ctx); err == nil {
+			err = s.statements(ctx, j)
+		}
+	}
 	if lost(err) {
 		s.storm.count(func(c *Counts) { c.Lost++ })
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -66,7 +67,7 @@ var databases = []string{"storm_a", "storm_b"}
 // say has the source's rows in the end, each transaction once.
 func TestModel(t *testing.T) {
 	seed := seedOf(t)
-	srv := mysqldtest.New(t, mysqldtest.Options{})
+	srv := mysqldtest.New(t, mysqldtest.Options{Durable: true}) // or a crash loses what XA PREPARE has promised
 	proxy, err := storm.NewProxy(srv.Addr(), seed, 400_000)
 	require.NoError(t, err)
 	t.Cleanup(proxy.Close)
@@ -107,8 +108,11 @@ func TestModel(t *testing.T) {
 	counts := s.Counts()
 	t.Log(&counts)
 	proxy.Calm()
-	r.until <- executed(t, srv)
-	require.NoError(t, readers.Wait())
+	end := executed(t, srv)
+	r.until <- end
+	if err := readers.Wait(); err != nil {
+		t.Fatalf("%v\nnot read: %s", err, end.Subtract(r.model.Position))
+	}
 
 	conn := mysqldtest.Dial(t, srv.Root())
 	differences, err := r.model.Compare(t.Context(), conn, databases)
@@ -152,11 +156,14 @@ type reader struct {
 
 func (r *reader) run(ctx context.Context) error {
 	end, known := gtid.Set{}, false
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	for ctx.Err() == nil {
 		err := r.follow(ctx, func() bool {
 			select {
 			case end = <-r.until:
 				known = true
+				time.AfterFunc(catchUp, func() { cancel(fmt.Errorf("the end was not reached within %v", catchUp)) })
 			default:
 			}
 			return known && r.model.Position.Contains(end)
@@ -165,8 +172,11 @@ func (r *reader) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return ctx.Err()
+	return context.Cause(ctx)
 }
+
+// catchUp bounds how long a reader takes to the end when the storm is over.
+const catchUp = 90 * time.Second
 
 // follow reads one stream until done, or its end.
 func (r *reader) follow(ctx context.Context, done func() bool) error {

@@ -1,0 +1,236 @@
+package robustness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"braid/internal/mysqld"
+	"braid/internal/mysqld/mysqldtest"
+	"braid/internal/sqlconn"
+	"braid/test/storm"
+)
+
+// dump makes a Go program print its goroutines and end.
+const dump = syscall.SIGQUIT
+
+const (
+	shortRound = 15 * time.Second
+	// catchUp bounds how long the replication may take, when the storm is over, to reach the end.
+	catchUp = 3 * time.Minute
+)
+
+var databases = []string{"storm_a", "storm_b", storm.WitnessDB()}
+
+// TestReplicateSurvives is the short version of the torture.
+func TestReplicateSurvives(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs mysqlds")
+	}
+	seed := seedOf(t)
+	for i, c := range few(seed) {
+		t.Run(c.String(), func(t *testing.T) { torture(t, c, seed+uint64(i), shortRound) })
+	}
+}
+
+// TestTorture runs every combination for its share of the minutes: `make torture`.
+func TestTorture(t *testing.T) {
+	minutes, err := strconv.Atoi(os.Getenv("TORTURE_MINUTES"))
+	if err != nil {
+		t.Skip("runs with TORTURE_MINUTES: make torture")
+	}
+	seed, rounds := seedOf(t), combinations
+	if only := os.Getenv("TORTURE_ONLY"); only != "" {
+		c, err := find(only)
+		require.NoError(t, err)
+		rounds = []combination{c}
+	}
+	share := max(time.Duration(minutes)*time.Minute/time.Duration(len(rounds)), shortRound)
+	for i, c := range rounds {
+		t.Run(c.String(), func(t *testing.T) { torture(t, c, seed+uint64(i), share) })
+	}
+}
+
+// seedOf prints how a run is repeated.
+func seedOf(t *testing.T) uint64 {
+	seed, err := strconv.ParseUint(os.Getenv("TORTURE_SEED"), 10, 64)
+	if err != nil {
+		seed = uint64(time.Now().UnixNano()) % 1_000_000
+	}
+	t.Logf("repeat with: TORTURE_SEED=%d go test ./test/robustness -run '^%s$' -timeout 0 -v", seed, t.Name())
+	return seed
+}
+
+// round is one combination under torture.
+type round struct {
+	t              *testing.T
+	c              combination
+	r              *rand.Rand // of the killer
+	source, target *mysqld.Server
+	storm          *storm.Storm
+	witness        *storm.Witness
+	follower       *follower
+	checks         atomic.Int64
+	kills          map[string]int
+}
+
+func torture(t *testing.T, c combination, seed uint64, length time.Duration) {
+	o := &round{t: t, c: c, r: rand.New(rand.NewPCG(seed, 0x6b696c6c)), kills: map[string]int{}}
+	t.Logf("seed %d: TORTURE_ONLY=%s TORTURE_SEED=%d TORTURE_MINUTES=1 make torture", seed, c, seed)
+	o.source = mysqldtest.New(t, mysqldtest.Options{})
+	o.target = mysqldtest.New(t, mysqldtest.Options{})
+	if c.writer == "sql" {
+		for _, host := range []string{"127.0.0.1", "localhost"} {
+			mysqldtest.Exec(t, o.target, "SET sql_log_bin=0", fmt.Sprintf("REVOKE BINLOG_ADMIN, REPLICATION_APPLIER ON *.* FROM %s@'%s'", mysqld.AdminUser, host))
+		}
+	}
+	o.storm = storm.New(storm.Config{Seed: seed}, o.source.Root())
+	o.witness = storm.NewWitness(o.source.Root())
+	o.follower = newFollower(t, o.source, o.target, c, databases)
+	defer o.follower.kill()
+	require.NoError(t, o.storm.Setup(t.Context()))
+	require.NoError(t, o.witness.Setup(t.Context()))
+	require.NoError(t, o.storm.Run(t.Context(), 200, 0)) // rows to copy
+	o.run(length)
+	o.settle()
+}
+
+// run lets everything loose for some time.
+func (o *round) run(length time.Duration) {
+	ctx, stop := context.WithTimeout(o.t.Context(), length)
+	defer stop()
+	all, ctx := errgroup.WithContext(ctx)
+	require.NoError(o.t, o.follower.start())
+	all.Go(func() error { return o.storm.Run(ctx, 0, 4*time.Millisecond) })
+	for i := range o.witness.Sessions() {
+		all.Go(func() error { return o.witness.Write(ctx, i) })
+	}
+	all.Go(func() error { return o.killer(ctx) })
+	if o.c.order == "preserve" {
+		all.Go(func() error { return o.reader(ctx) })
+	}
+	if err := all.Wait(); err != nil {
+		o.t.Fatalf("%v\nthe replication's last words:\n%s", err, o.follower.tail(40))
+	}
+}
+
+// settle waits for the end of everything, and compares.
+func (o *round) settle() {
+	t := o.t
+	require.NoError(t, o.storm.End(t.Context()))
+	source, target := mysqldtest.Dial(t, o.source.Root()), mysqldtest.Dial(t, o.target.Root())
+	res, err := source.Query(t.Context(), "SELECT @@GLOBAL.gtid_executed")
+	require.NoError(t, err)
+	began := time.Now()
+	if err := o.follower.finish(t.Context(), strings.ReplaceAll(string(res.Rows[0][0]), "\n", ""), catchUp); err != nil {
+		t.Fatalf("%v\nthe replication's last words:\n%s", err, o.follower.tail(60))
+	}
+	counts := o.storm.Counts()
+	t.Log(&counts)
+	out, rows, err := differences(t.Context(), source, target, databases)
+	require.NoError(t, err)
+	if len(out) > 0 {
+		t.Fatalf("the sides differ:\n%s\nthe replication's last words:\n%s", strings.Join(out, "\n"), o.follower.tail(40))
+	}
+	t.Logf("equal: %d rows; killed %v; %d runs; %d snapshots read; caught up in %v", rows, o.kills, o.follower.runs, o.checks.Load(), time.Since(began).Round(time.Millisecond))
+	require.Positive(t, rows)
+	if o.c.order == "preserve" {
+		require.Positive(t, o.checks.Load(), "snapshots of the target were read")
+	}
+}
+
+// killer kills the three processes at random, and starts them again.
+func (o *round) killer(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	<-timer.C
+	for {
+		timer.Reset(500*time.Millisecond + time.Duration(o.r.ExpFloat64()*float64(2*time.Second)))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil
+		case <-o.follower.current().Done():
+			err := o.follower.current().Err()
+			return fmt.Errorf("the replication ended by itself: %w", errors.Join(err, errEnded))
+		}
+		if err := o.kill(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
+	}
+}
+
+var errEnded = errors.New("nobody had killed it")
+
+func (o *round) kill(ctx context.Context) error {
+	switch n := o.r.IntN(10); {
+	case n < 6:
+		o.kills["replicate"]++
+		o.follower.kill()
+		return o.follower.start()
+	case n < 8:
+		o.kills["target"]++
+		o.target.Kill()
+		return o.target.Start(ctx)
+	default:
+		o.kills["source"]++
+		o.source.Kill()
+		return o.source.Start(ctx)
+	}
+}
+
+// reader reads the target all the time, once the copy is complete (A2).
+func (o *round) reader(ctx context.Context) error {
+	var conn *sqlconn.Conn
+	defer func() {
+		if conn != nil {
+			conn.Close()
+		}
+	}()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	copied := false
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		if conn == nil || conn.Broken() {
+			var err error
+			if conn, err = sqlconn.Dial(ctx, o.target.Root()); err != nil {
+				conn = nil
+				continue // it is away
+			}
+		}
+		if !copied {
+			copied = complete(ctx, conn)
+			continue
+		}
+		wrong, err := o.witness.Check(ctx, conn)
+		if err != nil { // it went away in the middle
+			conn.Close()
+			continue
+		}
+		if len(wrong) > 0 {
+			return fmt.Errorf("the target shows what the source never was: %s", strings.Join(wrong, "; "))
+		}
+		o.checks.Add(1)
+	}
+}
+
+// complete reports whether the copy is done: from then on every state must be one of the source.
+func complete(ctx context.Context, conn *sqlconn.Conn) bool {
+	res, err := conn.Query(ctx, "SELECT COUNT(*), SUM(state = 'Running') FROM _braid.vreplication")
+	return err == nil && string(res.Rows[0][0]) == "1" && string(res.Rows[0][1]) == "1"
+}
