@@ -1,10 +1,12 @@
 package filter
 
 import (
-	"encoding/binary"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
+
+	"braid/internal/vindex"
 )
 
 // Sharding names how the plan finds a row's keyspace ID: plans with the same answer find the same ID for the same row. It is empty
@@ -31,13 +33,34 @@ func (p *Plan) AppendID(dst []byte, cells [][]byte) ([]byte, error) {
 	return dst, nil
 }
 
-// HoldsNumber is Holds for an ID of eight bytes, as a big-endian number: without its eight bytes compared one by one. Bounds that are
-// shorter count as filled with zeros, which orders them as their bytes do.
-func (p *Plan) HoldsNumber(id uint64) bool {
-	if len(p.keys.Start) > 8 || len(p.keys.End) > 8 {
-		return p.keys.Contains(binary.BigEndian.AppendUint64(nil, id))
+// OfNumbers is the plan's vindex, if that maps the integers of one column.
+func (p *Plan) OfNumbers() (of vindex.OfNumbers, column int, ok bool) {
+	if of, ok = p.vindex.(vindex.OfNumbers); !ok || len(p.columns) != 1 {
+		return nil, 0, false
 	}
-	return id >= bound(p.keys.Start) && (len(p.keys.End) == 0 || id < bound(p.keys.End))
+	return of, p.columns[0], true
+}
+
+// Numbers are the IDs of eight bytes that the plan keeps, as big-endian numbers: the first and the last. The plan keeps none if the last is
+// below the first. Bounds that are shorter than eight bytes count as filled with zeros, which orders them as their bytes do; a longer one
+// lies behind the eight bytes that it begins with.
+func (p *Plan) Numbers() (first, last uint64) {
+	first, last = bound(p.keys.Start), math.MaxUint64
+	none := len(p.keys.Start) > 8 && first == math.MaxUint64
+	if len(p.keys.Start) > 8 && !none {
+		first++
+	}
+	if end := p.keys.End; len(end) > 8 {
+		last = bound(end)
+	} else if len(end) > 0 {
+		last = bound(end)
+		none = none || last == 0
+		last--
+	}
+	if none {
+		return 1, 0
+	}
+	return first, last
 }
 
 func bound(b []byte) (n uint64) {

@@ -208,27 +208,31 @@ func (w *walk) image(im *Image) {
 		return
 	}
 	im.nulls, im.body = nulls, w.rest
-	pos := 0
+	pos, body, cells := 0, w.rest, im.cells[:len(columns)]
+	whole := true // most rows have no NULL
+	for _, b := range nulls {
+		whole = whole && b == 0
+	}
 	for i := range columns {
-		if bit(nulls, i) {
-			im.cells[i] = span{-1, -1}
+		if !whole && bit(nulls, i) {
+			cells[i] = span{-1, -1}
 			continue
 		}
 		c := &columns[i]
 		length := c.fixed
 		if c.prefix > 0 {
-			if len(im.body)-pos < c.prefix {
+			if len(body)-pos < c.prefix {
 				w.err = c.short()
 				return
 			}
-			length = c.length(im.body[pos:])
+			length = c.length(body[pos:])
 			pos += c.prefix
 		}
-		if len(im.body)-pos < length {
+		if len(body)-pos < length {
 			w.err = c.short()
 			return
 		}
-		im.cells[i] = span{int32(pos), int32(pos + length)}
+		cells[i] = span{int32(pos), int32(pos + length)}
 		pos += length
 	}
 	im.size = pos

@@ -32,6 +32,23 @@ func (im *Image) Raw(column int) []byte {
 	return im.body[at.from:at.to:at.to]
 }
 
+// Number returns an integer, in two's complement; ok is false for NULL, and for a column of another type.
+func (im *Image) Number(column int) (n uint64, ok bool) {
+	switch c := &im.columns[column]; c.typ {
+	case typeTiny, typeShort, typeInt24, typeLong, typeLongLong:
+		raw := im.Raw(column)
+		if raw == nil {
+			return 0, false
+		}
+		n = littleEndian(raw)
+		if shift := 64 - 8*len(raw); !c.unsigned {
+			n = uint64(int64(n<<shift) >> shift)
+		}
+		return n, true
+	}
+	return 0, false
+}
+
 // Row converts every cell. It aliases the body and memory that the next image reuses.
 func (im *Image) Row() (Row, error) {
 	im.scratch = im.scratch[:0]

@@ -6,6 +6,7 @@ import (
 	"braid/internal/binlog"
 	"braid/internal/filter"
 	"braid/internal/rowimage"
+	"braid/internal/vindex"
 )
 
 // routes are the keyspace IDs of an event's rows. Streams of one source that filter by the same columns share them: a split into ten has
@@ -18,16 +19,45 @@ type routes struct {
 	ends    []uint32 // and where each ends
 }
 
-// holds reports whether a plan keeps an image.
-func (r *routes) holds(plan *filter.Plan, image int) bool {
-	if r.keys != nil {
-		return plan.HoldsNumber(r.keys[image])
+// mine are the rows of a plan: yield gets the index of each row of which the plan keeps an image, and which.
+func (r *routes) mine(plan *filter.Plan, yield func(row int, first, last bool) error) error {
+	lowest, highest := plan.Numbers()
+	width := highest - lowest
+	if r.keys != nil && lowest > highest {
+		return nil
 	}
+	for row := range r.offsets {
+		var first, last bool
+		switch {
+		case r.keys == nil:
+			first = plan.Holds(r.id(row * r.images))
+			last = first
+			if r.images == 2 {
+				last = plan.Holds(r.id(row*2 + 1))
+			}
+		case r.images == 1:
+			first = r.keys[row]-lowest <= width
+			last = first
+		default:
+			first, last = r.keys[2*row]-lowest <= width, r.keys[2*row+1]-lowest <= width
+		}
+		if !first && !last {
+			continue
+		}
+		if err := yield(row, first, last); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// id is that of an image, if not all have eight bytes.
+func (r *routes) id(image int) []byte {
 	from := uint32(0)
 	if image > 0 {
 		from = r.ends[image-1]
 	}
-	return plan.Holds(r.ids[from:r.ends[image]])
+	return r.ids[from:r.ends[image]]
 }
 
 // routed takes the rows of an event that the table's rule holds.
@@ -51,42 +81,29 @@ func (f *transform) routed(k *compiled, ev *binlog.Rows) error {
 	if err != nil {
 		return err
 	}
-	for i, offset := range r.offsets {
-		first := r.holds(plan, i*r.images)
-		last := first
-		if r.images == 2 {
-			last = r.holds(plan, i*2+1)
-		}
-		if !first && !last {
-			continue
-		}
-		c.Seek(ev.Body, int(offset))
+	return r.mine(plan, func(row int, first, last bool) error {
+		c.Seek(ev.Body, int(r.offsets[row]))
 		if !c.Next() {
 			return c.Err()
 		}
-		if err := f.row(k, c.Before, c.After, first && ev.Kind != binlog.Insert, last && ev.Kind != binlog.Delete); err != nil {
-			return err
-		}
-	}
-	return nil
+		return f.row(k, c.Before, c.After, first && ev.Kind != binlog.Insert, last && ev.Kind != binlog.Delete)
+	})
 }
 
 func findRoutes(k *compiled, ev *binlog.Rows, plan *filter.Plan) (*routes, error) {
+	if of, column, ok := plan.OfNumbers(); ok {
+		if r, ok, err := numberRoutes(k, ev, of, column); ok || err != nil {
+			return r, err
+		}
+	}
 	c, err := k.decoder.Open(eventType(ev), ev.Body)
 	if err != nil {
 		return nil, err
 	}
 	b := routing{plan: plan, cells: make(rowimage.Row, len(plan.Columns()))}
-	b.images = 1
-	if ev.Kind == binlog.Update {
-		b.images = 2
-	}
+	b.images = images(ev)
 	for at := c.Offset(); c.Next(); at = c.Offset() {
-		if b.offsets == nil { // rows of an event are about alike
-			n := len(ev.Body)/max(c.Offset()-at, 1) + 1
-			b.offsets, b.keys = make([]uint32, 0, n), make([]uint64, 0, n*b.images)
-		}
-		b.offsets = append(b.offsets, uint32(at))
+		b.row(ev, at, c.Offset())
 		if err := b.image(c.Before); err != nil {
 			return nil, err
 		}
@@ -95,6 +112,47 @@ func findRoutes(k *compiled, ev *binlog.Rows, plan *filter.Plan) (*routes, error
 		}
 	}
 	return &b.routes, c.Err()
+}
+
+// numberRoutes finds the routes of integers, without making text of them, and all of an event at once. ok is false if some are none.
+func numberRoutes(k *compiled, ev *binlog.Rows, of vindex.OfNumbers, column int) (r *routes, ok bool, err error) {
+	c, err := k.decoder.Open(eventType(ev), ev.Body)
+	if err != nil {
+		return nil, false, err
+	}
+	r = &routes{images: images(ev)}
+	for at := c.Offset(); c.Next(); at = c.Offset() {
+		r.row(ev, at, c.Offset())
+		for _, im := range [2]*rowimage.Image{c.Before, c.After} {
+			if im == nil {
+				continue
+			}
+			n, ok := im.Number(column)
+			if !ok {
+				return nil, false, nil
+			}
+			r.keys = append(r.keys, n)
+		}
+	}
+	of.MapNumbers(r.keys)
+	return r, true, c.Err()
+}
+
+// images is how many a row has.
+func images(ev *binlog.Rows) int {
+	if ev.Kind == binlog.Update {
+		return 2
+	}
+	return 1
+}
+
+// row notes where a row is.
+func (r *routes) row(ev *binlog.Rows, from, to int) {
+	if r.offsets == nil { // rows of an event are about alike
+		n := len(ev.Body)/max(to-from, 1) + 1
+		r.offsets, r.keys = make([]uint32, 0, n), make([]uint64, 0, n*r.images)
+	}
+	r.offsets = append(r.offsets, uint32(from))
 }
 
 // routing is the finding of routes.
