@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"braid/internal/gtid"
+	"braid/internal/mysqld"
 	"braid/internal/mysqld/mysqldtest"
 	"braid/internal/rowimage"
 	"braid/internal/schema"
@@ -46,6 +47,7 @@ const server = "11111111-2222-3333-4444-555555555555"
 // bed is a target table t(id, v, k, g) with an applier.
 type bed struct {
 	t      testing.TB
+	srv    *mysqld.Server
 	cfg    sqlconn.Config
 	conn   *sqlconn.Conn // not the applier's
 	ap     *Applier
@@ -56,7 +58,7 @@ type bed struct {
 
 func newBed(t testing.TB, mode Mode) *bed {
 	srv, db := mysqldtest.Shared(t)
-	b := &bed{t: t, cfg: srv.Admin().WithDB(db)}
+	b := &bed{t: t, srv: srv, cfg: srv.Admin().WithDB(db)}
 	b.conn = mysqldtest.Dial(t, b.cfg)
 	b.exec("CREATE TABLE t (id bigint PRIMARY KEY, v varchar(20) COLLATE utf8mb4_bin NULL, k int NOT NULL, g int GENERATED ALWAYS AS (k+1))",
 		"CREATE TABLE pos (pos text NOT NULL)", "INSERT INTO pos VALUES ('')", "CREATE TABLE lanes (lane int PRIMARY KEY, gtids text NOT NULL, n int NOT NULL)")
