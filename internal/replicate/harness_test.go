@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -54,13 +55,14 @@ func (s *side) one(sql string) string {
 // contents is a table as text.
 func (s *side) contents(table, where string) string {
 	s.t.Helper()
-	res, err := s.conn.Query(s.t.Context(), "SELECT * FROM "+table+" WHERE "+where+" ORDER BY 1, 2")
+	res, err := s.conn.Query(s.t.Context(), "SELECT * FROM "+table+" WHERE "+where)
 	require.NoError(s.t, err)
-	var b strings.Builder
-	for _, row := range res.Rows {
-		fmt.Fprintf(&b, "%q\n", row)
+	lines := make([]string, len(res.Rows))
+	for i, row := range res.Rows {
+		lines[i] = fmt.Sprintf("%q\n", row)
 	}
-	return b.String()
+	slices.Sort(lines)
+	return strings.Join(lines, "")
 }
 
 // world is a source and a target, with databases of its own: db and db2.
@@ -92,7 +94,7 @@ func worldOf(t testing.TB, source, target *mysqld.Server, db string) *world {
 			if err != nil {
 				continue // a test that stops servers
 			}
-			for _, name := range []string{db, w.db2} {
+			for _, name := range []string{db, w.db2, w.db2 + "_new"} {
 				if _, err := conn.Exec(context.Background(), "DROP DATABASE IF EXISTS "+name); err != nil {
 					t.Errorf("drop %s: %v", name, err)
 				}
