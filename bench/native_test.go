@@ -36,7 +36,7 @@ func (h *host) native(w workload, src *server, preload string, workers int) outc
 	dst.warm()
 	dst.follow(src, workers)
 	position := src.executed()
-	out := outcome{config: fmt.Sprintf("%d workers", workers)}
+	out := outcome{config: nativeRun(workers)}
 	targetCPU, sourceCPU, start := dst.cpu(), src.cpu(), time.Now()
 	dst.exec("START REPLICA")
 	reached := dst.cell(fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET('%s', 600)", position))
@@ -45,3 +45,5 @@ func (h *host) native(w workload, src *server, preload string, workers int) outc
 	require.Equal(h.b, "0", reached, "the replica is there")
 	return out
 }
+
+func nativeRun(workers int) string { return fmt.Sprintf("native replica, %d workers", workers) }

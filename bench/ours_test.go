@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -13,27 +14,28 @@ import (
 	"braid/internal/sqlconn"
 )
 
-// knobs are how our process is run.
+// knobs are how our process is run. It chooses the writer of rows itself, table by table.
 type knobs struct {
 	workers int
-	order   string // commit order
-	writer  string // of rows
-	mode    string // of dependencies
+	order   string // of commits; "" is the default
+	mode    string // of dependencies; "" is the default
 }
 
 func (k knobs) String() string {
-	return fmt.Sprintf("%s, %s, %s writer, %d workers", k.mode, k.order, k.writer, k.workers)
+	return "braid" + strings.Join(append([]string{""}, k.arguments()...), " ")
 }
 
 func (k knobs) arguments() []string {
 	var args []string
-	for name, value := range map[string]string{"--commit-order": k.order, "--parallel": k.mode} {
+	add := func(name, value string) {
 		if value != "" {
-			args = append(args, name, value)
+			args = append(args, name+"="+value)
 		}
 	}
+	add("--commit-order", k.order)
+	add("--parallel", k.mode)
 	if k.workers > 0 {
-		args = append(args, "--workers", fmt.Sprint(k.workers))
+		add("--workers", fmt.Sprint(k.workers))
 	}
 	return args
 }
