@@ -52,6 +52,9 @@ func (s *side) one(sql string) string {
 	return string(res.Rows[0][0])
 }
 
+// again connects again, after the server was away.
+func (s *side) again() { s.conn = mysqldtest.Dial(s.t, s.Root()) }
+
 // contents is a table as text.
 func (s *side) contents(table, where string) string {
 	s.t.Helper()

@@ -172,6 +172,7 @@ func (c *controller) fail(ctx context.Context, log *slog.Logger, err error) erro
 
 // message says in the row what the stream waits for. It is best effort: the next one comes with the next attempt.
 func (c *controller) message(ctx context.Context, text string) {
+	c.waits.Store(&text)
 	err := c.e.exec(ctx, fmt.Sprintf("UPDATE _braid.vreplication SET message=%s, time_updated=%d WHERE id=%d AND state NOT IN ('Stopped','Error')",
 		quoteText(text), nowUS(), c.id))
 	if err != nil && ctx.Err() == nil {

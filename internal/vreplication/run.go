@@ -135,6 +135,11 @@ func (r *run) load(ctx context.Context) error {
 	if r.row == nil || !r.row.State.wanted() {
 		return errNotWanted
 	}
+	r.said = r.row.Message // of an earlier run; it goes when this one is at work
+	if text := r.c.waits.Load(); text != nil && r.said == "" {
+		r.said = *text
+	}
+	r.saidOnce = r.said != ""
 	if err := r.fold(ctx); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ type tracker struct {
 
 	applier   atomic.Pointer[apply.Applier] // of the present run
 	quiet     atomic.Bool                   // the run shall end on a complete prefix
+	waits     atomic.Pointer[string]        // the message, also while the target cannot be written
 	contested atomic.Int64                  // rows of a merge that wait for their place; -1 until the first run has read them
 	moved     atomic.Bool                   // a sibling has committed since they were last tried
 

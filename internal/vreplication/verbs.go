@@ -126,6 +126,9 @@ func (e *Engine) status(r *row, copies []*tableCopy) *tabletpb.StreamStatus {
 		s.Message = p.String()
 	}
 	if c := e.stream(r.ID); c != nil {
+		if text := c.waits.Load(); text != nil && r.State.wanted() {
+			s.Message = *text
+		}
 		if lag := c.lag(); lag >= 0 {
 			s.LagMs = lag.Milliseconds()
 		}
