@@ -32,7 +32,7 @@ func (im *Image) Raw(column int) []byte {
 	return im.body[at.from:at.to:at.to]
 }
 
-// Number returns an integer, in two's complement; ok is false for NULL, and for a column of another type.
+// Number returns an integer, that of a signed column in two's complement; ok is false for NULL, and for a column of another type.
 func (im *Image) Number(column int) (n uint64, ok bool) {
 	switch c := &im.columns[column]; c.typ {
 	case typeTiny, typeShort, typeInt24, typeLong, typeLongLong:
@@ -48,6 +48,9 @@ func (im *Image) Number(column int) (n uint64, ok bool) {
 	}
 	return 0, false
 }
+
+// Unsigned reports whether a column is.
+func (im *Image) Unsigned(column int) bool { return im.columns[column].unsigned }
 
 // Row converts every cell. It aliases the body and memory that the next image reuses.
 func (im *Image) Row() (Row, error) {

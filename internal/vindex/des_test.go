@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -37,6 +38,31 @@ func TestDES(t *testing.T) {
 		want := slow(n)
 		require.Equal(t, want, desNull(n), "%x", n)
 		require.Equal(t, want, many[i], "%x", n)
+	}
+}
+
+// TestMapNumbers: many integers at once have the IDs that each has by its text.
+func TestMapNumbers(t *testing.T) {
+	for _, typ := range []string{"hash", "xxhash"} {
+		v, err := New(typ, nil)
+		require.NoError(t, err)
+		numbers := []uint64{0, 1, 1 << 63, ^uint64(0), 1<<63 - 1}
+		for range 1000 {
+			numbers = append(numbers, rand.Uint64()>>rand.IntN(64))
+		}
+		for _, unsigned := range []bool{false, true} {
+			mapped := append([]uint64{}, numbers...)
+			v.(OfNumbers).MapNumbers(mapped, unsigned)
+			for i, n := range numbers {
+				text := strconv.AppendUint(nil, n, 10)
+				if !unsigned {
+					text = strconv.AppendInt(nil, int64(n), 10)
+				}
+				id, err := v.Map([][]byte{text})
+				require.NoError(t, err)
+				require.Equal(t, binary.BigEndian.Uint64(id), mapped[i], "%s of %s", typ, text)
+			}
+		}
 	}
 }
 

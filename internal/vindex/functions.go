@@ -8,6 +8,7 @@ import (
 	hashes "hash"
 	"math"
 	"math/bits"
+	"strconv"
 	"sync"
 	"unicode/utf8"
 
@@ -84,6 +85,20 @@ func binaryMD5(dst, cell []byte) ([]byte, error) {
 // xxHash is little endian in Vitess; that cannot be changed any more.
 func xxHash(dst, cell []byte) ([]byte, error) {
 	return binary.LittleEndian.AppendUint64(dst, xxhash.Sum64(cell)), nil
+}
+
+// xxHashMany is xxHash of the integers' text.
+func xxHashMany(numbers []uint64, unsigned bool) {
+	var buf [20]byte
+	for i, n := range numbers {
+		text := buf[:0]
+		if unsigned {
+			text = strconv.AppendUint(text, n, 10)
+		} else {
+			text = strconv.AppendInt(text, int64(n), 10)
+		}
+		numbers[i] = bits.ReverseBytes64(xxhash.Sum64(text))
+	}
 }
 
 func null(dst, _ []byte) ([]byte, error) { return append(dst, 0), nil }

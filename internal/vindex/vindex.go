@@ -22,6 +22,26 @@ type Vindex interface {
 	Append(dst []byte, cells [][]byte) ([]byte, error)
 }
 
+// OfNumbers is a Vindex of one integer whose keyspace IDs have eight bytes, and which maps many integers in less time than one by one.
+type OfNumbers interface {
+	Vindex
+	// MapNumbers puts keyspace IDs, as big-endian numbers, in the place of integers. Those of a signed column are in two's complement.
+	MapNumbers(numbers []uint64, unsigned bool)
+}
+
+type manyFunction struct {
+	function
+	many func(numbers []uint64, unsigned bool)
+}
+
+// MapNumbers implements OfNumbers.
+func (f manyFunction) MapNumbers(numbers []uint64, unsigned bool) { f.many(numbers, unsigned) }
+
+var manyFunctions = map[string]func([]uint64, bool){
+	"hash":   func(numbers []uint64, _ bool) { desNullMany(numbers) },
+	"xxhash": xxHashMany,
+}
+
 type function struct {
 	name string
 	cost int
@@ -71,6 +91,9 @@ func New(typ string, params map[string]string) (Vindex, error) {
 	}
 	if len(params) > 0 {
 		return nil, fmt.Errorf("vindex type %s takes no parameters: %s", typ, strings.Join(slices.Sorted(maps.Keys(params)), ", "))
+	}
+	if many := manyFunctions[typ]; many != nil {
+		return manyFunction{f, many}, nil
 	}
 	return f, nil
 }

@@ -121,6 +121,7 @@ func numberRoutes(k *compiled, ev *binlog.Rows, of vindex.OfNumbers, column int)
 		return nil, false, err
 	}
 	r = &routes{images: images(ev)}
+	unsigned := false
 	for at := c.Offset(); c.Next(); at = c.Offset() {
 		r.row(ev, at, c.Offset())
 		for _, im := range [2]*rowimage.Image{c.Before, c.After} {
@@ -131,10 +132,10 @@ func numberRoutes(k *compiled, ev *binlog.Rows, of vindex.OfNumbers, column int)
 			if !ok {
 				return nil, false, nil
 			}
-			r.keys = append(r.keys, n)
+			r.keys, unsigned = append(r.keys, n), im.Unsigned(column)
 		}
 	}
-	of.MapNumbers(r.keys)
+	of.MapNumbers(r.keys, unsigned)
 	return r, true, c.Err()
 }
 
