@@ -3,6 +3,7 @@ package vstream
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"braid/internal/rowimage"
 	"braid/internal/schema"
@@ -59,10 +60,13 @@ func chunkSQL(def *schema.Table, key []int, req *WindowRequest, limit int) strin
 	return string(fmt.Appendf(x.appendOrder(b, def), " LIMIT %d", limit))
 }
 
-func (x *keyIndex) appendFrom(b []byte, def *schema.Table) []byte {
+// appendFrom names the table and its index. Forced, the server does not even look how many rows lie in a range of it.
+func (x *keyIndex) appendFrom(b []byte, def *schema.Table) []byte { return x.appendTable(b, def, " FORCE INDEX (") }
+
+func (x *keyIndex) appendTable(b []byte, def *schema.Table, hint string) []byte {
 	b = append(b, " FROM "+sqlconn.QuoteIdent(def.DB)+"."+sqlconn.QuoteIdent(def.Name)...)
 	if x.name != "" {
-		b = append(b, " FORCE INDEX ("+sqlconn.QuoteIdent(x.name)+")"...)
+		b = append(b, hint+sqlconn.QuoteIdent(x.name)+")"...)
 	}
 	return b
 }
@@ -148,6 +152,37 @@ func appendKeys(b []byte, def *schema.Table, key []int, keys []rowimage.Row) []b
 }
 
 func appendCompare(b []byte, def *schema.Table, column int, op string, cell []byte) []byte {
-	b = append(b, sqlconn.QuoteIdent(def.Columns[column].Name)+" "+op+" "...)
-	return rowimage.AppendLiteralTo(b, &def.Columns[column], cell)
+	col := &def.Columns[column]
+	name := sqlconn.QuoteIdent(col.Name)
+	if col.DataType == "enum" {
+		return appendMembers(b, name, op, cell, len(col.EnumValues))
+	}
+	return rowimage.AppendLiteralTo(append(b, name+" "+op+" "...), col, cell)
+}
+
+// appendMembers compares an ENUM by naming the numbers: the server makes ranges of equality only. 0 is the number of what is no member; the one
+// behind the last is always named, because a single one would be a constant to the server, which then sorts.
+func appendMembers(b []byte, name, op string, cell []byte, members int) []byte {
+	at, err := strconv.Atoi(string(cell))
+	if err != nil {
+		return append(append(b, name+" "+op+" "...), cell...) // not of this server
+	}
+	from, to := 0, members
+	switch op {
+	case "<":
+		to = at - 1
+	case "<=":
+		to = at
+	case ">":
+		from = at + 1
+	case ">=":
+		from = at
+	default:
+		from, to = at, at
+	}
+	b = append(b, name+" IN ("...)
+	for i := from; i <= to; i++ {
+		b = append(strconv.AppendInt(b, int64(i), 10), ',')
+	}
+	return append(strconv.AppendInt(b, int64(members+1), 10), ')')
 }

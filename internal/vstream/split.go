@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"braid/internal/rowimage"
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
 )
@@ -82,7 +81,8 @@ func (r *chunkReader) split(ctx context.Context, t *table, req *SplitRequest) (*
 	}
 	n := min(s.Size/cmp.Or(req.Bytes, defaultRangeBytes), int64(cmp.Or(req.Most, defaultRanges)))
 	if n > 1 && len(t.key) > 0 {
-		s.Keys, err = sample(ctx, conn, t, int(n))
+		p := sampler{ctx: ctx, conn: conn, def: t.def, index: indexOf(t.def, t.key), want: float64(s.Rows) / float64(n*finer)}
+		s.Keys, err = p.sample(int(n))
 	}
 	return s, err
 }
@@ -104,8 +104,4 @@ func tableSize(ctx context.Context, conn *sqlconn.Conn, def *schema.Table) (rows
 		return 0, 0, fmt.Errorf("statistics of %s.%s: %w", def.DB, def.Name, err)
 	}
 	return rows, size, nil
-}
-
-func sample(ctx context.Context, conn *sqlconn.Conn, t *table, n int) ([]rowimage.Row, error) {
-	return nil, nil
 }
