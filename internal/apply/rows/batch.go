@@ -96,8 +96,11 @@ func (b *Batch) Reset(begin bool) {
 	}
 }
 
-// Len is the size of the text so far.
+// Len is the size of the text so far. The last statement's may not be in it yet.
 func (b *Batch) Len() int { return len(b.buf) }
+
+// Empty says that nothing was added.
+func (b *Batch) Empty() bool { return len(b.stmts) == 0 }
 
 // Source names the source transaction of the following changes, for messages.
 func (b *Batch) Source(gtid string) { b.gtid = gtid }

@@ -62,6 +62,7 @@ type Session struct {
 // pending is a change that was added.
 type pending struct {
 	table  *Table
+	view   *View
 	change *vstream.Change
 	gtid   string
 	plain  bool
@@ -130,7 +131,7 @@ func (s *Session) Single(on bool) { s.batch.Single = on }
 func (s *Session) Bytes() int { return s.bytes }
 
 // Pending says that something was added, or sent, and is not committed.
-func (s *Session) Pending() bool { return s.sent || len(s.pending) > 0 || s.batch.Len() > 0 }
+func (s *Session) Pending() bool { return s.sent || len(s.pending) > 0 || !s.batch.Empty() }
 
 // Sent says that the server is inside of a transaction of ours: parts of what was added are not buffered any more.
 func (s *Session) Sent() bool { return s.sent }
@@ -146,7 +147,7 @@ func (s *Session) Add(ctx context.Context, tables *View, tx *vstream.Transaction
 		if t == nil {
 			return fmt.Errorf("transaction %s: change of table %d, which the stream has not described", tx.GTID, c.TableID)
 		}
-		s.pending = append(s.pending, pending{table: t, change: c, gtid: tx.GTID, plain: plain})
+		s.pending = append(s.pending, pending{table: t, view: tables, change: c, gtid: tx.GTID, plain: plain})
 		s.bytes += changeBytes + c.Before.Size() + c.After.Size()
 		if s.bytes > partBytes && i+1 < len(tx.Changes) {
 			if err := s.Flush(ctx); err != nil {
@@ -179,7 +180,7 @@ func (s *Session) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.batch.Len() == 0 {
+	if s.batch.Empty() {
 		s.batch.foreignKeys = s.foreignKeys
 		s.batch.Reset(!s.sent)
 	}
@@ -196,6 +197,11 @@ func (s *Session) render(ctx context.Context) error {
 	for i := range s.pending {
 		p := &s.pending[i]
 		b.gtid, b.Plain = p.gtid, p.plain
+		if i > 0 && p.view != s.pending[i-1].view { // a table may be another there, and its changes come behind those of the one before
+			if err := s.fold.render(b); err != nil {
+				return err
+			}
+		}
 		if err := s.renderChange(p); err != nil {
 			return fmt.Errorf("transaction %s: %w", p.gtid, err)
 		}
@@ -229,7 +235,7 @@ func (s *Session) Flush(ctx context.Context) error {
 	if err := s.render(ctx); err != nil {
 		return err
 	}
-	if s.batch.Len() == 0 {
+	if s.batch.Empty() {
 		return nil
 	}
 	if err := s.sendChecked(ctx); err != nil {
