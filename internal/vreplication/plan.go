@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 
 	"braid/internal/apply"
 	"braid/internal/base/errs"
@@ -50,12 +52,26 @@ func (r *run) table(ctx context.Context, def *vstream.Table) error {
 	if p.Table, err = apply.NewTable(def.Def, defs[0], owner); err != nil {
 		return err
 	}
+	if err := p.Bind(ctx, r.conn, def.Map); err != nil {
+		return err
+	}
+	p.explainWriter(r.log)
 	r.plans[def.ID] = p
 	r.setMode(def.ID, p)
 	if p.copy != nil && p.copy.total == 0 {
 		p.copy.total = def.Def.Rows
 	}
 	return nil
+}
+
+// explainWriter tells how the table's changes are written, and why.
+func (p *tablePlan) explainWriter(log *slog.Logger) {
+	writer, reason := p.Writer()
+	log.Info("table is written", "table", p.Name(), "writer", writer, "reason", reason)
+	if triggers := p.Triggers(); len(triggers) > 0 && writer != "native" {
+		log.Warn("the target's triggers fire for what is written, though the source's have done their work already: drop them",
+			"table", p.Name(), "triggers", strings.Join(triggers, ", "))
+	}
 }
 
 // setMode says how the table's changes are written from here on; those that were added before keep to what was said then.
