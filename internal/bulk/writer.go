@@ -68,6 +68,9 @@ func (w *Writer) Again() int64 { return w.again.Load() }
 
 // Write writes rows inside of the session's transaction. Errors are MySQL's, a *sqlconn.WarningsError, or a row that is larger than the target takes.
 func (w *Writer) Write(ctx context.Context, conn *sqlconn.Conn, t *Table, rows []rowimage.Row) error {
+	if !conn.InTransaction() {
+		return fmt.Errorf("write rows into %s: the session is outside of a transaction", t.name)
+	}
 	if len(rows) == 0 {
 		return nil
 	}

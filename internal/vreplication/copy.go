@@ -1,6 +1,7 @@
 package vreplication
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -75,11 +76,12 @@ type window struct {
 type windows struct {
 	open     map[uint64]*window
 	next     uint64
-	bytes    int64        // size of a chunk
-	ready    []*copyRange // whose next chunk may be asked for, in this order
-	queued   bool         // ready was filled
-	unmarked []*tableCopy // copied, which copy_state has yet to say
-	applying int          // chunks that the applier has, and has not committed
+	bytes    int64                 // size of a chunk
+	ready    []*copyRange          // whose next chunk may be asked for, in this order
+	queued   bool                  // ready was filled
+	splits   map[uint64]*tableCopy // that were asked for
+	unmarked []*tableCopy          // copied, which copy_state has yet to say
+	applying int                   // chunks that the applier has, and has not committed
 
 	writer    *bulk.Writer
 	tables    map[*apply.Table]*bulk.Table
@@ -93,11 +95,17 @@ type windows struct {
 const (
 	minChunkBytes   = 256 << 10
 	firstChunkBytes = 2 << 20
-	maxChunkBytes   = 16 << 20
-	allChunkBytes   = 48 << 20 // of all chunks under way
-	maxChunkRows    = 200_000
+	maxChunkBytes   = 4 << 20
+	diffChunkRows   = 20_000
 	slowChunk       = time.Second
 	fastChunk       = 300 * time.Millisecond
+)
+
+// Bounds of a range. A table that one chunk does not exhaust is split; smaller ranges would not be read faster, fewer would leave readers without
+// work at the end.
+const (
+	rangeBytes = 32 << 20
+	mostRanges = 64
 )
 
 // chunksUnderWay is how many chunks may be between their request and their commit. It is twice the readers: while some are read others are written,
@@ -114,10 +122,9 @@ func (r *run) openWindow(w *window, req vstream.WindowRequest) error {
 	}
 	r.windows.next++
 	req.ID = r.windows.next
-	if req.MaxRows == 0 {
-		req.MaxRows = maxChunkRows
+	if req.MaxBytes = r.windows.bytes; w.kind == windowDiff {
+		req.MaxRows = cmp.Or(req.MaxRows, diffChunkRows)
 	}
-	req.MaxBytes = min(r.windows.bytes, allChunkBytes/chunksUnderWay)
 	w.asked = time.Now()
 	r.windows.open[req.ID] = w
 	if err := r.stream.OpenWindow(req); err != nil {
@@ -228,6 +235,9 @@ func (r *run) askCopy() error {
 		req := vstream.WindowRequest{Table: rg.table.name}
 		var err error
 		if req.After, err = rg.key(rg.last); err != nil {
+			return err
+		}
+		if req.Until, err = rg.key(rg.upto); err != nil {
 			return err
 		}
 		if err := r.openWindow(&window{kind: windowCopy, part: rg}, req); err != nil {
@@ -384,9 +394,45 @@ func (r *run) advanced(rg *copyRange) {
 	switch {
 	case tc.done:
 		r.tableCopied(tc)
-	case !rg.done:
+	case rg.done:
+	case rg.no == 0 && !tc.looked: // it is larger than a chunk
+		tc.looked = true
+		r.askSplit(tc)
+	default:
 		r.windows.ready = append(r.windows.ready, rg)
 	}
+}
+
+// askSplit asks how to cut what is left of a table. It waits for the answer, which takes as long as a chunk.
+func (r *run) askSplit(tc *tableCopy) {
+	if r.windows.splits == nil {
+		r.windows.splits = map[uint64]*tableCopy{}
+	}
+	r.windows.next++
+	r.windows.splits[r.windows.next] = tc
+	if err := r.stream.Split(vstream.SplitRequest{ID: r.windows.next, Table: tc.name, Bytes: rangeBytes, Most: mostRanges}); err != nil {
+		r.log.Debug("table is not split", "table", tc.name, "error", err) // the stream has ended, and Recv says why
+	}
+}
+
+// split takes the answer. The first ranges may lie before what is copied already; they are empty then.
+func (r *run) split(ctx context.Context, s *vstream.Split) error {
+	tc := r.windows.splits[s.ID]
+	if tc == nil {
+		return permanent{fmt.Errorf("the stream sent a split %d, which was not asked for", s.ID)}
+	}
+	delete(r.windows.splits, s.ID)
+	tc.total = max(tc.total, s.Rows)
+	if len(s.Keys) == 0 {
+		r.windows.ready = append(r.windows.ready, tc.ranges[0])
+		return nil
+	}
+	if err := r.c.e.exec(ctx, tc.split(r.row.ID, s.Keys)...); err != nil {
+		return fmt.Errorf("copy %s: split: %w", tc.name, err)
+	}
+	r.log.Info("table is copied in ranges", "table", tc.name, "ranges", len(tc.ranges)-1)
+	r.windows.ready = append(r.windows.ready, tc.ranges[1:]...)
+	return nil
 }
 
 func (r *run) resize(took time.Duration) {
@@ -398,18 +444,36 @@ func (r *run) resize(took time.Duration) {
 	}
 }
 
-// tableCopied changes how the table's changes are written from here on.
 func (r *run) tableCopied(tc *tableCopy) {
 	r.log.Info("table copied", "table", tc.name, "rows", tc.copied)
 	if tc.marked = len(tc.ranges) == 1; !tc.marked {
 		r.windows.unmarked = append(r.windows.unmarked, tc)
 	}
+}
+
+// strict makes what does not fit an error from here on. Everything is copied, and everything that came before is committed: until then a change that
+// came before a chunk may be applied after it, be it by the next run.
+func (r *run) strict(ctx context.Context) error {
+	if !slices.ContainsFunc(r.order, func(tc *tableCopy) bool { return !tc.strict }) {
+		return nil
+	}
+	err := r.ap.Barrier(ctx, func(ctx context.Context, conn *sqlconn.Conn) error {
+		_, err := conn.Exec(ctx, fmt.Sprintf("UPDATE _braid.copy_state SET done=2 WHERE vrepl_id=%d", r.row.ID))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("end the copy: %w", err)
+	}
+	for _, tc := range r.order {
+		tc.strict = true
+	}
 	for id, p := range r.plans {
-		if p.copy == tc {
-			delete(r.windows.tables, p.Table)
+		if p.copy != nil {
 			r.setMode(id, p)
 		}
 	}
+	r.windows.tables = nil
+	return nil
 }
 
 func truth(b bool) int {

@@ -18,6 +18,7 @@ type tableCopy struct {
 	total  int64 // estimate
 	done   bool  // all windows have closed and are committed
 	marked bool  // the row of copy_state says so
+	strict bool  // and so is everything that came before the last of them
 	looked bool  // whether it is to be split
 }
 
@@ -31,6 +32,10 @@ type copyRange struct {
 	copied int64
 	done   bool
 }
+
+// splitUntil is how much of a table may be copied when it is split by a run that has not begun it: the cuts are made over all of the table, and what lies
+// between the first of them and the rows that are copied is read again.
+const splitUntil = 50_000
 
 func (tc *tableCopy) begun() bool { return len(tc.ranges) > 1 || tc.ranges[0].last != nil }
 
@@ -52,7 +57,7 @@ func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*
 	}
 	byName, order := map[string]*tableCopy{}, []*tableCopy(nil)
 	for _, c := range res.Rows {
-		tc := &tableCopy{name: string(c[0]), marked: string(c[4]) == "1"}
+		tc := &tableCopy{name: string(c[0]), marked: string(c[4]) != "0", strict: string(c[4]) == "2"}
 		rg := &copyRange{table: tc, last: c[1], done: tc.marked}
 		if rg.copied, err = strconv.ParseInt(string(c[2]), 10, 64); err == nil {
 			tc.total, err = strconv.ParseInt(string(c[3]), 10, 64)
@@ -61,6 +66,7 @@ func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*
 			return nil, nil, fmt.Errorf("read copy state of %s: %w", tc.name, err)
 		}
 		tc.ranges = []*copyRange{rg}
+		tc.looked = rg.copied > splitUntil
 		byName[tc.name], order = tc, append(order, tc)
 	}
 	if err := loadRanges(ctx, conn, id, byName); err != nil {
@@ -130,5 +136,5 @@ func (tc *tableCopy) split(id int64, at []rowimage.Row) []string {
 
 // mark says in copy_state that a table which was split is copied. A crash before it is mended by whoever loads the ranges.
 func (tc *tableCopy) mark(id int64) string {
-	return fmt.Sprintf("UPDATE _braid.copy_state SET done=1 WHERE vrepl_id=%d AND table_name=%s", id, sqlconn.Quote(tc.name))
+	return fmt.Sprintf("UPDATE _braid.copy_state SET done=GREATEST(done,1) WHERE vrepl_id=%d AND table_name=%s", id, sqlconn.Quote(tc.name))
 }

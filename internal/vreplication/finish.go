@@ -35,6 +35,9 @@ func (r *run) finish(ctx context.Context) (bool, error) {
 	if ready, err := r.finishTables(ctx); !ready || err != nil {
 		return false, err
 	}
+	if err := r.strict(ctx); err != nil {
+		return false, err
+	}
 	if !r.checking {
 		if err := r.ap.CheckForeignKeys(ctx, true); err != nil {
 			return false, err

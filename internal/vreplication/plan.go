@@ -87,7 +87,7 @@ func (p *tablePlan) mode() apply.Mode {
 	switch {
 	case p.merge:
 		return apply.Merge
-	case p.copy != nil && !p.copy.done:
+	case p.copy != nil && !p.copy.strict:
 		return apply.Upsert
 	}
 	return apply.Strict

@@ -277,6 +277,8 @@ func (r *run) item(ctx context.Context, item vstream.Item) error {
 		return r.heartbeat(ctx, it)
 	case *vstream.Chunk:
 		return r.chunk(ctx, it)
+	case *vstream.Split:
+		return r.split(ctx, it)
 	case *vstream.Table:
 		return r.table(ctx, it)
 	case *vstream.DDL:

@@ -55,7 +55,7 @@ var sidecar = []sidecarTable{
 		{"lastpk", "mediumblob", "NULL"},
 		{"rows_copied", "bigint", "NOT NULL DEFAULT 0"},
 		{"rows_total", "bigint", "NOT NULL DEFAULT 0 COMMENT 'estimate'"},
-		{"done", "tinyint", "NOT NULL DEFAULT 0 COMMENT 'all windows have closed'"},
+		{"done", "tinyint", "NOT NULL DEFAULT 0 COMMENT '1: all windows have closed; 2: and everything before the last is applied'"},
 	}, []string{"PRIMARY KEY (vrepl_id, table_name)"}},
 	{"copy_range", []sidecarColumn{
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},
