@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
 )
 
 // BenchmarkCopy measures copying four tables from one server to an empty one: by `braid replicate`, and by what a user would take instead.
@@ -58,7 +56,7 @@ func (c *copying) run(name, side string, src *server, copy func(src, dst *server
 	defer dst.remove()
 	o := c.show(name, side, copy(src, dst))
 	if equal {
-		require.Equal(c.b, src.sums(), dst.sums(), "both sides are equal: %s", side)
+		c.equal(src, dst, side)
 	}
 	return o
 }

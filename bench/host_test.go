@@ -1,9 +1,11 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -192,6 +194,43 @@ func (s *server) sums() map[string]string {
 		sums[table] = string(res.Rows[0][1])
 	}
 	return sums
+}
+
+// equal fails the benchmark if two servers differ, and says in how many rows.
+func (h *host) equal(src, dst *server, what string) {
+	want, have := src.sums(), dst.sums()
+	if maps.Equal(want, have) {
+		return
+	}
+	for table, sum := range want {
+		if have[table] == sum {
+			continue
+		}
+		ours, theirs := dst.rows(table), src.rows(table)
+		var differ []string
+		for id, row := range theirs {
+			if ours[id] != row {
+				differ = append(differ, fmt.Sprintf("%s: source %q, target %q", id, row, ours[id]))
+			}
+			delete(ours, id)
+		}
+		h.b.Logf("%s: %d rows differ, %d are only on the target: %s", table, len(differ), len(ours), strings.Join(differ[:min(len(differ), 3)], "; "))
+	}
+	h.b.Logf("the source has executed %s", src.executed())
+	h.b.Fatalf("both sides are not equal: %s", what)
+}
+
+// rows are those of a table by their ids, as text.
+func (s *server) rows(table string) map[string]string {
+	rows := make(map[string]string)
+	conn := s.dial(s.Root())
+	defer conn.Close()
+	err := conn.QueryStream(s.h.b.Context(), "SELECT * FROM "+database+"."+table, func(row [][]byte) error {
+		rows[string(row[0])] = string(bytes.Join(row[1:], []byte{','}))
+		return nil
+	})
+	require.NoError(s.h.b, err)
+	return rows
 }
 
 // slowFsync builds the shared object that makes each flush of a server a millisecond slower.

@@ -76,7 +76,7 @@ func (h *host) copied(b base) string {
 	defer src.remove()
 	dst := h.serve(target, "")
 	h.ended(h.replicate(src, dst, "--once"))
-	require.Equal(h.b, src.sums(), dst.sums(), "the copy is equal")
+	h.equal(src, dst, "the copy")
 	return dst.stop()
 }
 
@@ -92,7 +92,7 @@ func (h *host) drain(src *server, copied, preload string, k knobs) outcome {
 	h.ended(p)
 	out.wall = time.Since(start)
 	out.target, out.source, out.ours, out.rss = dst.cpu()-targetCPU, src.cpu()-sourceCPU, p.CPU(), rss.Peak()
-	require.Equal(h.b, src.sums(), dst.sums(), "both sides are equal: %s", k)
+	h.equal(src, dst, k.String())
 	return out
 }
 
