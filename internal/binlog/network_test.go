@@ -10,10 +10,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
 	"braid/internal/gtid"
 	"braid/internal/mysqld"
 	"braid/internal/mysqld/mysqldtest"
@@ -23,6 +25,7 @@ import (
 // proxy stands between a reader and a server, and does to the server's bytes what spoil says.
 type proxy struct {
 	listener net.Listener
+	server   atomic.Pointer[mysqld.Server]
 	// spoil makes for each connection what may change b, and says how much of it passes; if that is not all, the connection ends there.
 	spoil func() func(b []byte) int
 	conns atomic.Int32
@@ -33,13 +36,14 @@ func newProxy(t *testing.T, srv *mysqld.Server, spoil func() func([]byte) int) *
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &proxy{listener: l, spoil: spoil}
+	p.server.Store(srv)
 	p.done.Go(func() {
 		for {
 			client, err := l.Accept()
 			if err != nil {
 				return
 			}
-			server, err := net.Dial("tcp", srv.Addr())
+			server, err := net.Dial("tcp", p.server.Load().Addr())
 			if err != nil {
 				client.Close()
 				continue
@@ -245,6 +249,48 @@ func TestPurgedMeanwhile(t *testing.T) {
 		require.ErrorContains(t, err, c.words, name)
 		require.NotEmpty(t, errs.Of(err).NextSteps(), name)
 	}
+}
+
+// TestAnotherServer: at the source's address answers another server, which even has the same transactions. Its log is another one.
+func TestAnotherServer(t *testing.T) {
+	srv, other := mysqldtest.New(t, mysqldtest.Options{}), mysqldtest.New(t, mysqldtest.Options{})
+	conn := dial(t, srv, "")
+	exec(t, conn, "CREATE DATABASE d", "USE d", hubTable)
+	p := newProxy(t, srv, spoiler(0, flip))
+	h := NewHub(HubConfig{DB: p.account(srv)})
+	defer h.Stop()
+	f := openFollower(t, h, executed(t, conn), all)
+	fill(t, conn, 5, 10)
+	f.until(executed(t, conn))
+	exec(t, dial(t, other, ""), "RESET BINARY LOGS AND GTIDS", "SET GLOBAL gtid_purged="+sqlconn.Quote(executed(t, conn).String()))
+	p.server.Store(other)
+	killDumps(t, conn)
+	err := f.untilError()
+	require.ErrorIs(t, err, errs.StreamFailed)
+	require.ErrorContains(t, err, "another server answers there")
+}
+
+// TestSourceGone: a lost connection is made again until the source was silent for too long.
+func TestSourceGone(t *testing.T) {
+	var f feed
+	f.heard.Store(time.Now().Add(-timeouts.SourceGone / 2).UnixNano())
+	require.False(t, f.lasting(t.Context(), io.ErrUnexpectedEOF))
+	f.heard.Store(time.Now().Add(-timeouts.SourceGone - time.Second).UnixNano())
+	require.True(t, f.lasting(t.Context(), io.ErrUnexpectedEOF))
+	require.False(t, f.lasting(t.Context(), nil))
+}
+
+// TestLogFilters: what a source leaves out of its log is missed before a stream begins.
+func TestLogFilters(t *testing.T) {
+	srv := mysqldtest.New(t, mysqldtest.Options{Options: []string{"binlog-do-db=kept", "binlog-ignore-db=dropped"}})
+	missing, err := Check(t.Context(), dial(t, srv, ""))
+	require.NoError(t, err)
+	var found []string
+	for _, p := range missing {
+		found = append(found, p.Name+"="+p.Have)
+		require.Contains(t, p.Remedy, "without --"+p.Name)
+	}
+	require.Equal(t, []string{"binlog-do-db=kept", "binlog-ignore-db=dropped"}, found)
 }
 
 func serverUUID(t *testing.T, conn *sqlconn.Conn) []byte {

@@ -134,8 +134,15 @@ func lenenc(b []byte) (uint64, []byte, error) {
 	if len(b) == 0 {
 		return 0, nil, io.ErrUnexpectedEOF
 	}
-	size := map[byte]int{0xfc: 2, 0xfd: 3, 0xfe: 8}[b[0]]
-	if size == 0 {
+	size := 0
+	switch b[0] {
+	case 0xfc:
+		size = 2
+	case 0xfd:
+		size = 3
+	case 0xfe:
+		size = 8
+	default:
 		return uint64(b[0]), b[1:], nil
 	}
 	if len(b) < 1+size {
