@@ -122,7 +122,6 @@ func readDSN(flag, dsn, passwordEnv string) (sqlconn.Config, error) {
 
 func (a *app) replicate(ctx context.Context, cfg replicate.Config) error {
 	view := newReplicateView(a)
-	defer view.close()
 	log := slog.New(view.handler())
 	return replicate.Run(ctx, cfg, replicate.Deps{Log: log, Report: view.report})
 }

@@ -91,17 +91,21 @@ func (v *replicateView) erase() {
 	}
 }
 
-func (v *replicateView) close() {}
-
 // statusLine is a status in one line.
 func statusLine(s replicate.Status) string {
 	parts := []string{s.Name + ": " + s.State}
 	if s.State == "Copying" || s.State == "Init" {
 		parts = append(parts, copyText(s))
 	}
-	parts = append(parts, fmt.Sprintf("%s tx/s", thousands(int64(s.TPS))), "lag "+lagText(s))
+	if text := workText(s); text != "" {
+		parts = append(parts, text)
+	}
+	parts = append(parts, "lag "+lagText(s))
 	if s.BehindGTIDs > 0 {
-		parts = append(parts, fmt.Sprintf("%s behind", thousands(s.BehindGTIDs)))
+		parts = append(parts, fmt.Sprintf("%s transactions behind", thousands(s.BehindGTIDs)))
+	}
+	if s.Paused != "" {
+		parts = append(parts, "copy waits: "+s.Paused)
 	}
 	if s.ETASeconds > 0 {
 		parts = append(parts, "ETA "+(time.Duration(s.ETASeconds)*time.Second).String())
@@ -124,6 +128,21 @@ func copyText(s replicate.Status) string {
 		text += fmt.Sprintf(" (%d %%)", 100*s.RowsCopied/s.RowsTotal)
 	}
 	return text + fmt.Sprintf(", %d of %d tables, %s rows/s", done, len(s.Tables), thousands(int64(s.RowsPerS)))
+}
+
+// workText is what the applier does; "" when it has nothing to do.
+func workText(s replicate.Status) string {
+	if s.TPS < 0.5 && s.Queued == 0 {
+		return ""
+	}
+	text := thousands(int64(s.TPS)) + " tx/s"
+	if s.Groups > 0 {
+		text += fmt.Sprintf(" in %s commits/s of %.1f", thousands(int64(s.Groups)), s.Width)
+	}
+	if s.Workers > 0 {
+		text += fmt.Sprintf(", %.1f of %d workers busy", s.Busy, s.Workers)
+	}
+	return text
 }
 
 func lagText(s replicate.Status) string {
@@ -149,12 +168,24 @@ func thousands(n int64) string {
 // statusBlock is a status on a terminal.
 func statusBlock(s replicate.Status) []string {
 	lines := []string{fmt.Sprintf("%s  %s", s.Name, s.State)}
-	lines = append(lines, "  copy    "+copyText(s)+bar(s.RowsCopied, s.RowsTotal))
-	follow := fmt.Sprintf("  follow  %s transactions, %s/s, lag %s", thousands(s.Transactions), thousands(int64(s.TPS)), lagText(s))
+	if s.State == "Copying" || s.State == "Init" {
+		lines = append(lines, "  copy    "+copyText(s)+bar(s.RowsCopied, s.RowsTotal))
+		for _, text := range []string{s.Bottleneck, s.Paused} {
+			if text != "" {
+				lines = append(lines, "          "+text)
+			}
+		}
+	} else {
+		lines = append(lines, fmt.Sprintf("  copied  %s rows of %d tables", thousands(s.RowsCopied), len(s.Tables)))
+	}
+	follow := fmt.Sprintf("  follow  %s transactions, lag %s", thousands(s.Transactions), lagText(s))
 	if s.BehindGTIDs >= 0 {
 		follow += fmt.Sprintf(", %s transactions behind", thousands(s.BehindGTIDs))
 	}
 	lines = append(lines, follow)
+	if text := workText(s); text != "" {
+		lines = append(lines, "  work    "+text)
+	}
 	if s.ETASeconds > 0 {
 		lines = append(lines, "  ETA     "+(time.Duration(s.ETASeconds)*time.Second).String())
 	}

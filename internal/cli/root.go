@@ -68,7 +68,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: "daemon", Title: "Daemons:"})
 	root.AddCommand(a.upCmd(), a.downCmd(), a.statusCmd(), a.demoCmd(), a.mysqlCmd())
 	root.AddCommand(a.replicateCmd(), a.moveCmd(), a.reshardCmd(), a.workflowCmd())
-	root.AddCommand(a.keyspaceCmd(), a.shardCmd(), a.vschemaCmd(), a.schemaCmd(), a.routingCmd(), a.errorsCmd(), a.binlogCmd(), a.checkCmd())
+	root.AddCommand(a.keyspaceCmd(), a.shardCmd(), a.vschemaCmd(), a.schemaCmd(), a.routingCmd(), a.errorsCmd(), a.streamCmd(), a.binlogCmd(), a.checkCmd())
 	root.AddCommand(a.tabletCmd(), a.gateCmd(), a.controllerCmd(), a.etcdCmd())
 	return root
 }

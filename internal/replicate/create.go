@@ -9,6 +9,7 @@ import (
 
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
+	"braid/internal/vreplication"
 )
 
 // definer makes what is missing on the target. Its session has the settings under which SHOW CREATE TABLE's text makes the same table.
@@ -76,8 +77,8 @@ func (d *definer) table(ctx context.Context, p *plan, t *table) error {
 	if _, err := d.conn.Exec(ctx, "USE "+sqlconn.QuoteIdent(t.db)); err != nil {
 		return err
 	}
-	_, err = d.conn.Exec(ctx, sql)
-	return err
+	// Its indexes and foreign keys come when it is copied.
+	return vreplication.CreateTable(ctx, d.conn, t.db, t.name, sql, t.source.Rows)
 }
 
 // createStatement is the source's, under the target's names. A foreign key whose parent is not replicated is left out: on the target

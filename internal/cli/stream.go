@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	controlpb "braid/api/control"
+	"braid/internal/base/errs"
+	"braid/internal/sqlconn"
+	"braid/internal/vreplication"
+)
+
+func (a *app) streamCmd() *cobra.Command {
+	var target string
+	show := &cobra.Command{
+		Use:   "show [WORKFLOW] [--target DSN]",
+		Short: "The streams of a target: state, position, workers, last events",
+		Long: "Of a MySQL server (--target): everything that is stored about its streams, and what the sessions of their workers do now; --output json has all of it.\n" +
+			"Without --target: the streams of a cluster's workflows, as the controller sees them.",
+		Example: "  BRAID_TARGET='@/etc/braid/target.dsn' braid stream show\n  braid stream show orders --target 'braid@tcp(db2)/' --output json",
+		Args:    atMostArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			workflow := ""
+			if len(args) == 1 {
+				workflow = args[0]
+			}
+			if target == "" {
+				return a.clusterStreams(cmd.Context(), workflow)
+			}
+			return a.targetStreams(cmd.Context(), target, workflow)
+		}}
+	show.Flags().StringVar(&target, "target", env("BRAID_TARGET", ""), "the server: "+dsnForm+", or @file (also in BRAID_TARGET; password also in BRAID_TARGET_PASSWORD)")
+	return noun("stream", "Streams and their workers", "look", show)
+}
+
+// targetStreams reads them from the server that they write to.
+func (a *app) targetStreams(ctx context.Context, dsn, workflow string) error {
+	cfg, err := readDSN("target", dsn, "BRAID_TARGET_PASSWORD")
+	if err != nil {
+		return err
+	}
+	conn, err := sqlconn.Dial(ctx, cfg)
+	if err != nil {
+		return errs.New(errs.MySQLUnreachable, err, "target")
+	}
+	defer conn.Close()
+	views, err := vreplication.Show(ctx, conn, workflow)
+	if err != nil {
+		return fmt.Errorf("streams of %s: %w", cfg.Addr, err)
+	}
+	if workflow != "" && len(views) == 0 {
+		return errs.New(errs.NotFound, nil, "stream %s on %s", workflow, cfg.Addr)
+	}
+	if a.output == "json" {
+		if views == nil {
+			views = []vreplication.View{}
+		}
+		return printJSON(a.out, map[string]any{"apiVersion": apiVersion, "target": cfg.Addr, "streams": views})
+	}
+	t := newTable(a.out, "ID", "STREAM", "SOURCE", "STATE", "RUNS", "COPIED", "TRANSACTIONS", "LAST COMMIT AT SOURCE", "POSITION")
+	for i := range views {
+		v := &views[i]
+		t.row(v.ID, v.Workflow, v.Source, v.State, runs(v), fmt.Sprintf("%s/%s", thousands(v.RowsCopied), thousands(v.RowsTotal)), thousands(v.Transactions), when(v.CommittedUS), orDash(v.Position))
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	for i := range views {
+		if err := a.printView(&views[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func runs(v *vreplication.View) string {
+	if v.Session == 0 {
+		return "no"
+	}
+	return "yes"
+}
+
+func when(us int64) string {
+	if us == 0 {
+		return "-"
+	}
+	return time.UnixMicro(us).Format("2006-01-02 15:04:05.000")
+}
+
+// printView is what the table of all streams has no room for.
+func (a *app) printView(v *vreplication.View) error {
+	if v.Message != "" {
+		fmt.Fprintf(a.out, "\n%s: %s\n", v.Workflow, v.Message)
+	}
+	if len(v.Lanes) > 0 {
+		fmt.Fprintf(a.out, "\n%s: everything up to %s, and by worker:\n", v.Workflow, orDash(v.LWM))
+		t := newTable(a.out, "LANE", "SESSION", "DOES", "SECONDS", "TRANSACTIONS", "APPLIED ABOVE")
+		for _, l := range v.Lanes {
+			does := l.Command
+			if l.Command == "Query" {
+				does = l.State
+			}
+			t.row(l.Lane, l.Session, orDash(does), l.Seconds, thousands(l.Transactions), orDash(l.GTIDs))
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	if len(v.Log) == 0 {
+		return nil
+	}
+	fmt.Fprintf(a.out, "\n%s: last events\n", v.Workflow)
+	t := newTable(a.out, "AT", "EVENT", "MESSAGE")
+	for _, e := range v.Log {
+		t.row(when(e.AtUS), e.Type, orDash(cut(e.Message, 120)))
+	}
+	return t.flush()
+}
+
+func cut(s string, most int) string {
+	r := []rune(s)
+	if len(r) <= most {
+		return s
+	}
+	return string(r[:most]) + "…"
+}
+
+// clusterStreams asks the controller.
+func (a *app) clusterStreams(ctx context.Context, workflow string) error {
+	resp, err := call(ctx, a, func(ctx context.Context, c controlpb.ControlClient) (*controlpb.ListWorkflowsResponse, error) {
+		return c.ListWorkflows(ctx, &controlpb.ListWorkflowsRequest{})
+	})
+	if err != nil {
+		return err
+	}
+	found := workflow == ""
+	kept := &controlpb.ListWorkflowsResponse{}
+	for _, w := range resp.Workflows {
+		if workflow == "" || w.Name == workflow {
+			found, kept.Workflows = true, append(kept.Workflows, w)
+		}
+	}
+	if !found {
+		return errs.New(errs.NotFound, nil, "workflow %s", workflow)
+	}
+	if a.output == "json" {
+		return printProto(a.out, kept)
+	}
+	t := newTable(a.out, "WORKFLOW", "ID", "TABLET", "SOURCE", "TARGET", "STATE", "COPIED", "TRANSACTIONS", "LAG", "POSITION")
+	for _, w := range kept.Workflows {
+		for _, s := range w.Streams {
+			lag := "unknown"
+			if s.LagMs >= 0 {
+				lag = (time.Duration(s.LagMs) * time.Millisecond).String()
+			}
+			t.row(w.Name, s.Id, s.Tablet, s.Source, s.Target, s.State, fmt.Sprintf("%s/%s", thousands(s.RowsCopied), thousands(s.RowsTotal)), thousands(s.Transactions), lag, orDash(s.Position))
+		}
+	}
+	return t.flush()
+}
