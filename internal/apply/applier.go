@@ -93,6 +93,7 @@ type Applier struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
+	later   *time.Timer   // rouses a worker for what has waited
 	freed   chan struct{} // the queue has become shorter, or something has failed
 	addedAt time.Time
 	settled bool // the tracker has given its memory back
@@ -102,21 +103,23 @@ type Applier struct {
 	mu struct {
 		sync.Mutex
 		queue
-		err     error // what has ended the applier
-		closed  bool
-		order   Order
-		workers int
-		checks  bool             // foreign keys are checked
-		lanes   []*worker        // by lane; nil: has no session
-		sets    map[int]gtid.Set // what the rows of lanes say, less what the base has
-		idle    []*worker        // wait for work, the last one has worked last
-		groups  []*group         // under way, in the order of their first transactions
-		due     []func()         // to be called by the owner
-		dropped []uint64         // chunks that are committed, for the tracker
-		looking bool             // somebody looks for lock victims
-		blind   bool             // the account cannot see lock waits
-		stats   statistics       // of Status
-		telling int              // commits that Committed was not told of yet
+		err        error // what has ended the applier
+		closed     bool
+		order      Order
+		workers    int
+		checks     bool             // foreign keys are checked
+		lanes      []*worker        // by lane; nil: has no session
+		sets       map[int]gtid.Set // what the rows of lanes say, less what the base has
+		idle       []*worker        // wait for work, the last one has worked last
+		groups     []*group         // under way, in the order of their first transactions
+		due        []func()         // to be called by the owner
+		dropped    []uint64         // chunks that are committed, for the tracker
+		looking    bool             // somebody looks for lock victims
+		blind      bool             // the account cannot see lock waits
+		stats      statistics       // of Status
+		telling    int              // commits that Committed was not told of yet
+		unassigned int              // bytes of entries without a group
+		offering   bool             // late will run
 	}
 }
 
@@ -139,6 +142,8 @@ func New(cfg Config, at gtid.Set) *Applier {
 	}
 	a.tracker.CheckForeignKeys(false)
 	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.later = time.AfterFunc(time.Hour, a.late)
+	a.later.Stop()
 	a.mu.order, a.mu.workers, a.mu.sets = cfg.Order, cfg.Workers, map[int]gtid.Set{}
 	a.mu.reset(at)
 	return a
@@ -278,6 +283,9 @@ func (a *Applier) fragment(e *entry, tx *vstream.Transaction, bytes int) error {
 	e.parts = append(e.parts, tx)
 	e.bytes += bytes
 	a.mu.bytes += bytes
+	if e.group == nil {
+		a.mu.unassigned += bytes
+	}
 	if tx.Last {
 		if err := a.mu.reach(e, tx); err != nil {
 			return err
@@ -294,8 +302,9 @@ func (a *Applier) fragment(e *entry, tx *vstream.Transaction, bytes int) error {
 func (a *Applier) put(e *entry) {
 	a.mu.push(e)
 	a.addedAt, a.settled = time.Now(), false
+	a.mu.unassigned += e.bytes
 	if a.mu.free(e, nil) {
-		a.rouse()
+		a.offer()
 	}
 }
 
@@ -459,6 +468,7 @@ func (a *Applier) Close() {
 	a.mu.Lock()
 	a.mu.closed = true
 	a.mu.Unlock()
+	a.later.Stop()
 	a.cancel()
 	a.done.Wait()
 }
@@ -486,6 +496,15 @@ func (a *Applier) await(ctx context.Context, cond func() bool) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// late is offer for what has waited.
+func (a *Applier) late() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.mu.offering = false; a.mu.next <= a.mu.lastSeq() {
+		a.rouse()
 	}
 }
 

@@ -5,6 +5,15 @@ import "time"
 // lookahead is how many entries without a group a worker looks at, in order relaxed.
 const lookahead = 4096
 
+// Another worker is only roused for so much work, or when that has waited for so long. What is less is better taken by a worker that comes back
+// from its commit: two groups of one transaction cost the target twice a group of two, and in order preserve they are hardly
+// sooner, because the second waits for the first.
+const (
+	worthTransactions = 32
+	worthBytes        = 64 << 10
+	worthWait         = 2 * time.Millisecond
+)
+
 // group is what a worker commits at once.
 type group struct {
 	worker  *worker
@@ -42,6 +51,30 @@ func (a *Applier) rouse() {
 	}
 }
 
+// offer rouses a worker for what has no group, if it is worth it, or later. Under the lock.
+func (a *Applier) offer() {
+	waiting := int(a.mu.lastSeq()+1) - int(a.mu.next)
+	switch {
+	case waiting <= 0:
+	case a.active() == 0, waiting >= worthTransactions, a.mu.unassigned >= worthBytes:
+		a.rouse()
+	case !a.mu.offering && a.active() < a.mu.workers:
+		a.mu.offering = true
+		a.later.Reset(worthWait)
+	}
+}
+
+// active is how many workers have work, or are about to look for some. Under the lock.
+func (a *Applier) active() int {
+	n := -len(a.mu.idle)
+	for _, w := range a.mu.lanes {
+		if w != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // form makes a group of what is ready, or returns nil. Under the lock.
 func (a *Applier) form(w *worker) *group {
 	if a.mu.next > a.mu.lastSeq() {
@@ -57,6 +90,9 @@ func (a *Applier) form(w *worker) *group {
 		return nil
 	}
 	g.end = g.entries[len(g.entries)-1].seq
+	for _, e := range g.entries {
+		a.mu.unassigned -= e.bytes
+	}
 	for a.mu.next <= a.mu.lastSeq() && a.mu.at(a.mu.next).group != nil {
 		a.mu.next++
 	}

@@ -113,9 +113,7 @@ func (w *worker) next(ctx context.Context) (*group, error) {
 		if w.number < a.mu.workers {
 			if w.group = a.form(w); w.group != nil {
 				w.group.since = time.Now()
-				if a.mu.next <= a.mu.lastSeq() {
-					a.rouse() // for what is left
-				}
+				a.offer() // what is left
 				return w.group, nil
 			}
 			a.mu.idle = append(a.mu.idle, w)
