@@ -7,8 +7,8 @@
 //	      │ poll, verbs
 //	   Engine ──▶ controller (one a stream) ──▶ run, run, run …   each from a connection to the first failure
 //	                                             │
-//	       vstream.Source ──▶ receiver ──▶ applier (apply.Applier) ──▶ data, position, copy progress in one commit
-//	                                             └─ windows: the next chunk of a copy, a join, a diff
+//	       vstream.Source ──▶ receiver ──▶ owner ──▶ apply.Applier ──▶ workers ──▶ data and position in one commit
+//	                                             └─ windows: the next chunks of a copy, a join, a diff
 //
 // The row is the truth: its state says whether the stream is to run, by whomever it was written. States: Init (nothing read
 // yet), Copying, Running, Stopped, Error; Lagging is what a running stream with a high lag is shown as. Times are Unix
@@ -36,20 +36,26 @@
 //
 // # Invariants
 //
-//   - A1: data and position commit together, on a session that holds the stream's lock. The lock ends with that session,
-//     after its last transaction is decided, and a run reads its position under the lock: so a lost COMMIT is never
-//     repeated, and two processes never apply one stream.
+//   - A1: data and position commit together. The position is pos of the stream's row and, beside it, what the rows of its lanes say: a
+//     worker writes its own lane. A run reads it when no session that could move it lives any more: the stream has a named lock on its
+//     control session, each lane one on its worker's, and MySQL gives up a lock when its session has ended, after its last
+//     transaction is decided. So a lost COMMIT is never repeated, and two processes never apply one stream.
 //   - W2: a chunk and its row in copy_state commit together.
 //   - A wait for a position is woken by the commit that reaches it; positions without rows for us are saved at once when
 //     somebody waits, else once a second.
-//   - A stop position stops exactly behind the transaction that reaches it: state and data are one commit.
+//   - A stop position stops exactly behind the transaction that reaches it: nothing behind it is given to the applier. The state
+//     follows when all is committed; if that is lost, the next run finds the position reached.
+//   - While tables are copied, workers commit in any order; then in the source's, unless the stream's options say otherwise. The order
+//     changes on a complete prefix. A stream with merged tables has one worker.
 //   - When Update or Delete return, a stream that they stopped writes nothing any more.
 //
 // # Concurrency
 //
-// The engine has a goroutine that polls the rows. A stream has a controller goroutine, and during a run a receiver and an applier;
-// a diff compares in a fourth. Engine.reconciling (verbs and poll) is taken before Engine.mu; a controller takes neither, so it
-// can be stopped and waited for under the first. A tracker has its own lock, the innermost.
+// The engine has a goroutine that polls the rows. A stream has a controller goroutine, and during a run a receiver, an owner of the run's
+// state, and the applier's workers, which there are only while there is work; a diff compares in another. The owner takes items, gives them
+// to the applier, opens windows, saves positions without rows; it alone uses the control session. What workers tell (a commit, a
+// repetition) goes into trackers, which have locks, or is left for the owner. Engine.reconciling (verbs and poll) is taken before Engine.mu;
+// a controller takes neither, so it can be stopped and waited for under the first. A tracker has its own lock, the innermost.
 //
 // # Failure
 //
