@@ -11,6 +11,7 @@ import (
 	"braid/internal/base/errs"
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
+	"braid/internal/vreplication"
 )
 
 // applySchema creates the tables that are missing and checks those that exist: a table with other columns is an error,
@@ -54,18 +55,17 @@ func applyTable(ctx context.Context, conn *sqlconn.Conn, db string, table *table
 	if err != nil {
 		return false, err
 	}
-	if !present {
-		if _, err := conn.Exec(ctx, table.CreateStatement); err != nil {
-			return false, fmt.Errorf("create %s.%s: %w", db, table.Name, err)
+	want := new(schema.Table)
+	if len(table.Definition) > 0 {
+		if err := json.Unmarshal(table.Definition, want); err != nil {
+			return false, fmt.Errorf("definition of %s: %w", table.Name, err)
 		}
-		return true, nil
+	}
+	if !present { // bare: the stream that fills it adds the rest
+		return true, vreplication.CreateTable(ctx, conn, db, table.Name, table.CreateStatement, want.Rows)
 	}
 	if len(table.Definition) == 0 {
 		return false, nil
-	}
-	want := new(schema.Table)
-	if err := json.Unmarshal(table.Definition, want); err != nil {
-		return false, fmt.Errorf("definition of %s: %w", table.Name, err)
 	}
 	have, err := schema.Load(ctx, conn, db, []string{table.Name})
 	if err != nil {
@@ -102,7 +102,7 @@ func dropTables(ctx context.Context, conn *sqlconn.Conn, db string, tables []str
 			return fmt.Errorf("drop %s.%s: %w", db, table, err)
 		}
 	}
-	return nil
+	return vreplication.ForgetDeferred(ctx, conn, db, tables)
 }
 
 // countAtLeast mends the server's estimate of a table's rows where it matters: whether there are any. The estimate may be a
