@@ -53,7 +53,9 @@
 //
 // A hub and its readers connect again by themselves after a cut or a restart of the server, from the last complete transaction; parts
 // of the next that were passed on already are not passed on again. They end with an error when the source was not to be heard for
-// timeouts.SourceGone, has lost what comes next, or is another server than before. A reader of Open ends with the cut.
+// timeouts.SourceGone, has lost what comes next, or is another server than before; and when an event comes damaged for the third time in a
+// row, which means that it is so on the source's disk. A reader of Open ends with the cut. docs/change-source.md lists what is read, passed
+// and refused, line by line.
 //
 // What the hub itself cannot decide, because it depends on what a reader follows or where it began (a rollback that cannot be
 // undone, the commit of an XA transaction whose begin is older than the hub), becomes a barrier in the ring: each reader that

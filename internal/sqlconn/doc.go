@@ -13,6 +13,8 @@
 // long network timeouts. With them a value that is read and written again is the same bytes, whatever the server's defaults
 // are: no conversion of character sets, no shift of timestamps, no refusal of a date that the source accepted.
 //
+// MariaDB, and MySQL before 8.0, are refused by name (errs.ServerUnsupported); a plain session can be made, to ask what a server is.
+//
 // # Invariants
 //
 //	C1 No call outlives its ctx: when it ends, the socket is closed and the call returns.

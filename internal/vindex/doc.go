@@ -15,6 +15,9 @@
 //	unicode_loose_xxhash  XXH64 of the same
 //	null                  the ID 00 for every value
 //
+// Hash and xxhash also map many integers at once ([OfNumbers]), without their text: what a stream that filters by key range needs for each
+// event. DES with a key of zeros is done by tables of its own.
+//
 // # Invariants
 //
 // The same cells give the same keyspace ID in every process and every release: a vindex that changed would lose rows. Known vectors
