@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+
+	"braid/internal/mysqld"
+	"braid/internal/mysqld/mysqldtest"
+	"braid/internal/sqlconn"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"braid": func() { os.Exit(Main("test", os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScripts runs testdata/*.txtar. Each has a source and a target: $SOURCE and $TARGET are their DSNs, with a password that has all odd
+// characters, and $DB is a database of its own on the source. `sql source STATEMENT…` runs a statement and prints its rows; `waitrow target QUERY` waits until it
+// has a row.
+func TestScripts(t *testing.T) {
+	source, db := mysqldtest.Shared(t)
+	target := mysqldtest.Other(t)
+	servers := map[string]*mysqld.Server{"source": source, "target": target}
+	for _, s := range servers {
+		conn := mysqldtest.Dial(t, s.Root())
+		sqlExec(t, conn, "SET NAMES utf8mb4", "CREATE USER script IDENTIFIED BY "+sqlconn.Quote(oddPassword), "GRANT ALL ON *.* TO script")
+	}
+	n := 0
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata"),
+		Setup: func(env *testscript.Env) error {
+			n++
+			env.Setenv("SOURCE", "script:"+oddPassword+"@tcp("+source.Addr()+")/")
+			env.Setenv("TARGET", "script:"+oddPassword+"@tcp("+target.Addr()+")/")
+			env.Setenv("SOURCE_ADDR", source.Addr())
+			env.Setenv("PASSWORD", oddPassword)
+			name := fmt.Sprintf("%s_%d", db, n)
+			env.Setenv("DB", name)
+			for _, side := range []string{"SOURCE", "TARGET"} {
+				if err := os.WriteFile(filepath.Join(env.WorkDir, strings.ToLower(side)+".dsn"), []byte(env.Getenv(side)+"\n"), 0o600); err != nil {
+					return err
+				}
+			}
+			env.Defer(func() {
+				for _, s := range servers {
+					conn, err := sqlconn.Dial(context.Background(), s.Root())
+					require.NoError(t, err)
+					_, err = conn.Exec(context.Background(), "DROP DATABASE IF EXISTS "+name)
+					require.NoError(t, err)
+					conn.Close()
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"sql":     func(ts *testscript.TestScript, _ bool, args []string) { sqlCommand(ts, servers, args) },
+			"waitrow": func(ts *testscript.TestScript, _ bool, args []string) { waitRow(ts, servers, args) },
+		},
+	})
+}
+
+func sqlCommand(ts *testscript.TestScript, servers map[string]*mysqld.Server, args []string) {
+	if len(args) < 2 || servers[args[0]] == nil {
+		ts.Fatalf("usage: sql source|target statement…")
+	}
+	conn, err := sqlconn.Dial(context.Background(), servers[args[0]].Root())
+	ts.Check(err)
+	defer conn.Close()
+	for _, sql := range args[1:] {
+		res, err := conn.Query(context.Background(), sql)
+		ts.Check(err)
+		for _, row := range res.Rows {
+			fmt.Fprintf(ts.Stdout(), "%s\n", strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%s", row), "["), "]"))
+		}
+	}
+}
+
+func waitRow(ts *testscript.TestScript, servers map[string]*mysqld.Server, args []string) {
+	conn, err := sqlconn.Dial(context.Background(), servers[args[0]].Root())
+	ts.Check(err)
+	defer conn.Close()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+		res, err := conn.Query(context.Background(), args[1])
+		ts.Check(err)
+		if len(res.Rows) > 0 {
+			return
+		}
+	}
+	ts.Fatalf("no row: %s", args[1])
+}
