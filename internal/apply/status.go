@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"strconv"
 	"time"
 
 	"braid/internal/gtid"
@@ -41,11 +42,15 @@ type LaneStatus struct {
 	Group        int    // transactions of its group that are not committed; 0: it has none
 	First        uint64 // sequence of the first of them
 	Executing    time.Duration
-	Waits        bool // for its turn, or for what its group follows
+	Waits        bool          // for its turn, or for what its group follows
+	Busy         time.Duration // it had groups for so long
+	Waited       time.Duration // and waited for others meanwhile
 	Transactions int64
 	Groups       int64
 	Repeats      int64
 }
+
+func (l *LaneStatus) name() string { return strconv.Itoa(l.Lane) }
 
 // Status may be called by any goroutine.
 func (a *Applier) Status() Status {
@@ -64,7 +69,7 @@ func (a *Applier) Status() Status {
 		if w == nil {
 			continue
 		}
-		l := LaneStatus{Lane: lane, Session: w.id, GTIDs: a.mu.sets[lane].String(), Transactions: w.transactions, Groups: w.groups, Repeats: w.repeats}
+		l := LaneStatus{Lane: lane, Session: w.id, GTIDs: a.mu.sets[lane].String(), Transactions: w.transactions, Groups: w.groups, Repeats: w.repeats, Busy: w.busy, Waited: w.waited}
 		if g := w.group; g != nil && len(g.entries) > 0 {
 			l.Group, l.First, l.Waits = len(g.entries), g.entries[0].seq, g.waits
 			if !g.since.IsZero() {

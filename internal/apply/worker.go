@@ -48,6 +48,7 @@ type worker struct {
 
 	groups, transactions, repeats int64
 	id                            uint32 // of the session
+	busy, waited                  time.Duration
 }
 
 // saving is what the commit under way records.
@@ -95,9 +96,13 @@ func (w *worker) work(ctx context.Context) (err error) {
 		if g == nil || err != nil {
 			return err
 		}
+		began := time.Now()
 		if err := w.run(ctx, g); err != nil {
 			return err
 		}
+		w.a.mu.Lock()
+		w.busy += time.Since(began)
+		w.a.mu.Unlock()
 	}
 }
 
@@ -323,7 +328,11 @@ func (w *worker) await(ctx context.Context, g *group, cond func() bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	g.since = time.Time{}
-	defer func() { g.waits, g.since = false, time.Now() }()
+	began := time.Now()
+	defer func() {
+		g.waits, g.since = false, time.Now()
+		w.waited += g.since.Sub(began)
+	}()
 	for !cond() {
 		switch {
 		case a.mu.err != nil:

@@ -23,6 +23,7 @@ type controller struct {
 	id   int64
 	name string // of the source: keyspace/shard
 
+	label      atomic.Pointer[string] // the workflow, for metrics
 	workflow   string
 	definition string // what the present run was started with
 	*tracker

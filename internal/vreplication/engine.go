@@ -175,6 +175,7 @@ func (e *Engine) know(r *row, waiting map[int64]int64) {
 		e.mu.streams[r.ID] = c
 	}
 	e.mu.Unlock()
+	c.label.Store(&r.Workflow)
 	if c.running() {
 		return
 	}
