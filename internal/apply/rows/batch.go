@@ -66,7 +66,9 @@ type Batch struct {
 	Plain  bool // updates as UPDATE only
 
 	rowEvents   bool   // the session takes BINLOG statements
-	foreignKeys bool   // and checks foreign keys
+	foreignKeys bool   // and checks foreign keys, but
+	checking    bool   // whether it does behind the text so far; statements may change it for a while
+	checks      bool   // what the change that is being added wants
 	execMode    Mode   // what its rbr_exec_mode will be behind the text so far: Strict, Upsert, or unset when it is not known
 	most        limits // of statements and packets
 
@@ -91,6 +93,7 @@ type packet struct{ from, to, stmts int }
 func (b *Batch) Reset(begin bool) {
 	b.buf, b.stmts, b.packets, b.merged = b.buf[:0], b.stmts[:0], b.packets[:0], b.merged[:0]
 	b.open, b.checked, b.gtid, b.begun, b.first = false, false, "", 0, 0
+	b.checking = b.foreignKeys
 	if begin {
 		b.Control("BEGIN")
 	}
@@ -119,6 +122,7 @@ func (b *Batch) Change(t *Table, c *vstream.Change) error {
 	if err := checkWidth(t, c.Op, c.Before, c.After); err != nil {
 		return err
 	}
+	b.checks = b.foreignKeys && t.checks(c.Flags)
 	before, after := image{c.Before, c.RawBefore}, image{c.After, c.RawAfter}
 	switch {
 	case t.Mode == Merge:
@@ -139,6 +143,26 @@ func (b *Batch) Change(t *Table, c *vstream.Change) error {
 	return nil
 }
 
+// setChecks makes SQL statements look at foreign keys as row events do by their flags. A table that has none to look at does not care.
+func (b *Batch) setChecks(t *Table) {
+	if b.checking == b.checks || t.apart {
+		return
+	}
+	b.restoreChecks(b.checks)
+}
+
+func (b *Batch) restoreChecks(to bool) {
+	if b.checking == to {
+		return
+	}
+	b.checking = to
+	if to {
+		b.Control("SET SESSION foreign_key_checks=1")
+	} else {
+		b.Control("SET SESSION foreign_key_checks=0")
+	}
+}
+
 // want is what a strict change must find.
 func (t *Table) want() int {
 	if t.Mode == Strict {
@@ -152,6 +176,7 @@ func (b *Batch) insert(t *Table, im image) error {
 	if b.sends(t, im) {
 		return b.event(t, rowimage.EventWriteRows, vstream.Insert, im, image{})
 	}
+	b.setChecks(t)
 	if t.Mode == Strict {
 		b.row(t, verbInsert, im.row, 1)
 	} else {
@@ -165,6 +190,7 @@ func (b *Batch) remove(t *Table, im image) error {
 	if b.sends(t, im) {
 		return b.event(t, rowimage.EventDeleteRows, vstream.Delete, im, image{})
 	}
+	b.setChecks(t)
 	b.deleteKey(t, im.row, t.want())
 	return nil
 }
@@ -174,6 +200,7 @@ func (b *Batch) change(t *Table, before, after image) error {
 	if b.sends(t, before) && b.sends(t, after) {
 		return b.event(t, rowimage.EventUpdateRows, vstream.Update, before, after)
 	}
+	b.setChecks(t)
 	if b.follows(t) && t.bulkUpdate(before.row, after.row) {
 		b.checked = true
 		b.row(t, verbUpdates, after.row, 2)
@@ -223,6 +250,8 @@ func (b *Batch) follows(t *Table) bool {
 // changeMerge touches nobody else's row. What is in the way of an insert, or has taken the place of an updated row, shows in
 // the counts.
 func (b *Batch) changeMerge(t *Table, op vstream.Op, before, after rowimage.Row) {
+	b.checks = b.foreignKeys
+	b.setChecks(t)
 	b.merged = append(b.merged, written{t, before, after})
 	switch {
 	case op == vstream.Update && t.sameKey(before, after):
@@ -293,6 +322,8 @@ func (b *Batch) Rows(t *Table, rows []rowimage.Row) error {
 		if err := checkWidth(t, vstream.Insert, nil, row); err != nil {
 			return err
 		}
+		b.checks = b.foreignKeys
+		b.setChecks(t)
 		if t.Mode == Merge {
 			b.merged = append(b.merged, written{table: t, after: row})
 			b.ignoreRow(t, row)

@@ -27,7 +27,7 @@ func (b *Batch) event(t *Table, typ byte, op vstream.Op, first, second image) er
 	}
 	b.stmts[last].rows++
 	flags := uint16(0)
-	if !b.foreignKeys {
+	if !b.checks {
 		flags |= rowimage.NoForeignKeyChecks
 	}
 	e.begin(t, typ, flags)

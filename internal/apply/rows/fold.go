@@ -96,7 +96,7 @@ func (f *fold) update(t *Table, c *vstream.Change, gtid string) bool {
 
 func (f *fold) remove(t *Table, c *vstream.Change, gtid string) bool {
 	s, found := f.slot(t, c.Before)
-	if found && (!s.lives || !s.had && len(t.unique) > 0) {
+	if found && (!s.lives || !s.had && t.crowded()) {
 		return false
 	}
 	if !found {
@@ -215,6 +215,7 @@ func (f *fold) grow() {
 // render writes what there is to do, and empties the fold: tables of the native writer first, those of a mode together, so that they are one
 // statement.
 func (f *fold) render(b *Batch) error {
+	b.checks = false // a table that foreign keys tie to others is here only if they are not looked at
 	for _, native := range []bool{true, false} {
 		for _, mode := range []Mode{Strict, Upsert} {
 			for i := range f.works {

@@ -208,12 +208,21 @@ func (s *Session) render(ctx context.Context) error {
 	}
 	clear(s.pending) // the memory of what was added may go
 	s.pending = s.pending[:0]
-	return s.fold.render(b)
+	if err := s.fold.render(b); err != nil {
+		return err
+	}
+	b.restoreChecks(s.foreignKeys)
+	return nil
 }
 
 func (s *Session) renderChange(p *pending) error {
-	if s.batch.Single || !p.table.folds(s.foreignKeys) {
-		return s.batch.Change(p.table, p.change)
+	if t := p.table; s.batch.Single || !t.folds(s.foreignKeys && t.checks(p.change.Flags)) {
+		if !t.apart { // it, or another that it is tied to, may be in the fold
+			if err := s.fold.render(&s.batch); err != nil {
+				return err
+			}
+		}
+		return s.batch.Change(t, p.change)
 	}
 	if err := checkWidth(p.table, p.change.Op, p.change.Before, p.change.After); err != nil {
 		return err
@@ -291,8 +300,10 @@ func (s *Session) Rollback(ctx context.Context) error {
 	if !sent {
 		return nil
 	}
-	_, err := s.conn.Exec(ctx, "ROLLBACK")
-	return err
+	if _, err := s.conn.Exec(ctx, "ROLLBACK"); err != nil {
+		return err
+	}
+	return s.CheckForeignKeys(ctx, s.foreignKeys) // a statement that was to turn them on again may not have run
 }
 
 func (s *Session) clear() {

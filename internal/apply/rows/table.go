@@ -10,6 +10,7 @@ import (
 	"braid/internal/rowimage"
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
+	"braid/internal/writeset"
 )
 
 // Mode says what a change finds on the target, and so which statement it becomes.
@@ -57,6 +58,9 @@ type Table struct {
 	reason   string
 	apart    bool // Bind has found no foreign key from or to the target, and nothing else that its rows' order could matter to
 	triggers []string
+
+	sourceKeys bool // the target has no foreign key that the source does not have
+	more       bool // the target has columns that the source does not know, and whose values are its own
 }
 
 // NewTable compiles a table. The target must have every column of the source, with the same type; what it has more must
@@ -149,6 +153,12 @@ func (t *Table) compile() {
 	t.insert = []byte("INSERT INTO " + t.name + " (" + strings.Join(names, ",") + ") VALUES ")
 	t.upsert = []byte(" AS " + rowAlias + " ON DUPLICATE KEY UPDATE " + strings.Join(sets, ","))
 	t.ignore = []byte("INSERT IGNORE" + string(t.insert[len("INSERT"):]))
+	t.sourceKeys = hasForeignKeys(t.Source, t.Target)
+	for i := range t.Target.Columns {
+		if c := &t.Target.Columns[i]; !c.Generated && t.Source.Column(c.Name) < 0 {
+			t.more = true
+		}
+	}
 	t.rows = true
 	for i := range t.Target.Indexes {
 		if x := &t.Target.Indexes[i]; x.Unique && x.Name != "PRIMARY" {
@@ -182,6 +192,35 @@ func (t *Table) touchesUnique(before, after rowimage.Row) bool {
 		}
 	}
 	return t.opaque
+}
+
+// crowded says that two rows with different keys, byte by byte, cannot always be there together: there is another unique key, or a
+// collation that calls different bytes equal.
+func (t *Table) crowded() bool {
+	if t.opaque || len(t.unique) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(t.key, func(c int) bool { return t.Source.Columns[c].Charset != "" })
+}
+
+// checks says whether the target has to look at foreign keys for a change. Since MySQL 9.6 the source does what they say in its SQL layer: what
+// a change cascades to is in the binlog, before it, and must not be done again.
+func (t *Table) checks(flags writeset.RowFlags) bool {
+	return flags&writeset.NoForeignKeyChecks == 0 && (flags&writeset.SQLForeignKeys == 0 || !t.sourceKeys)
+}
+
+// hasForeignKeys says that every foreign key of the target is one of the source's.
+func hasForeignKeys(source, target *schema.Table) bool {
+	for i := range target.ForeignKeys {
+		fk := &target.ForeignKeys[i]
+		if !slices.ContainsFunc(source.ForeignKeys, func(s schema.ForeignKey) bool {
+			return strings.EqualFold(columnNames(source, s.Columns), columnNames(target, fk.Columns)) &&
+				slices.EqualFunc(s.RefColumns, fk.RefColumns, strings.EqualFold) && s.OnDelete == fk.OnDelete && s.OnUpdate == fk.OnUpdate
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // Bind asks the target what decides how the table is written: its triggers, and the foreign keys that refer to it. layout is the body of
@@ -226,9 +265,10 @@ func (t *Table) Triggers() []string { return t.triggers }
 // useNative says whether a session that may send row events writes the table with them.
 func (t *Table) useNative() bool { return t.native != nil && t.Mode != Merge }
 
-// folds says that of several changes of a row only the outcome has to be written, and of several tables one after the other.
+// folds says that of several changes of a row only the outcome has to be written, and of several tables one after the other. foreignKeys
+// says that the target looks at foreign keys for the change.
 func (t *Table) folds(foreignKeys bool) bool {
-	return t.Mode != Merge && len(t.key) > 0 && (t.apart || !foreignKeys) && (len(t.triggers) == 0 || t.useNative())
+	return t.Mode != Merge && len(t.key) > 0 && !t.more && (t.apart || !foreignKeys) && (len(t.triggers) == 0 || t.useNative())
 }
 
 // Name is the target's name, quoted, with its database.
