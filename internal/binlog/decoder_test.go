@@ -233,6 +233,16 @@ func TestCreateTableSelectAfterACut(t *testing.T) {
 	require.Nil(t, again.take())
 }
 
+// TestFailedStatement: a DDL that failed on the source in part is logged with its error; what it may have touched counts as changed.
+func TestFailedStatement(t *testing.T) {
+	s := (&script{}).gtid(1).query("DROP TABLE t, missing")
+	body := s.events[1].body
+	binary.LittleEndian.PutUint16(body[9:], 1051)
+	got, err := decodeAll(s)
+	require.NoError(t, err)
+	require.Equal(t, []Object{{"d", "t"}, {"d", "missing"}}, got[0].(*DDL).Objects)
+}
+
 // TestQueryText: binlog_rows_query_log_events=ON puts the statement in front of its rows; it is that of all of them, and of no others.
 func TestQueryText(t *testing.T) {
 	text := func(s *script, sql string) *script {
