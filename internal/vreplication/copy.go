@@ -90,27 +90,27 @@ type windows struct {
 	published time.Time
 }
 
-// Bounds of a chunk. It is one commit, and what changes its rows waits for it, so its size is a pause of those changes: about half a second is
-// aimed at. All chunks under way are in memory, together with what the stream holds of them.
-const (
-	minChunkBytes   = 256 << 10
-	firstChunkBytes = 2 << 20
-	maxChunkBytes   = 4 << 20
-	diffChunkRows   = 20_000
-	slowChunk       = time.Second
-	fastChunk       = 300 * time.Millisecond
-)
+// copySizes are bounds of a copy.
+type copySizes struct {
+	// A chunk is one commit, and what changes its rows waits for it, so its size is a pause of those changes: about half a second is aimed at. All
+	// chunks under way are in memory, with what the applier holds of them.
+	least, first, most int64
+	// A table that one chunk does not exhaust is split into ranges of about this size. Smaller ones would not be read faster, fewer would leave
+	// readers without work at the end.
+	rangeBytes int64
+	ranges     int
+	// underWay is how many chunks may be between their request and their commit. It is twice the readers: while some are read others are
+	// written, and whichever side is slower holds more of them.
+	underWay int
+}
 
-// Bounds of a range. A table that one chunk does not exhaust is split; smaller ranges would not be read faster, fewer would leave readers without
-// work at the end.
-const (
-	rangeBytes = 32 << 20
-	mostRanges = 64
-)
+var defaultSizes = copySizes{least: 256 << 10, first: 2 << 20, most: 4 << 20, rangeBytes: 32 << 20, ranges: 64, underWay: 8}
 
-// chunksUnderWay is how many chunks may be between their request and their commit. It is twice the readers: while some are read others are written,
-// and whichever side is slower holds more of them.
-const chunksUnderWay = 8
+const (
+	diffChunkRows = 20_000
+	slowChunk     = time.Second
+	fastChunk     = 300 * time.Millisecond
+)
 
 // farBehind is the lag above which no window is opened: what the source would have to remember has no bound, and the copy takes
 // from the changes what they need.
@@ -118,7 +118,7 @@ const farBehind = timeouts.MaxLag
 
 func (r *run) openWindow(w *window, req vstream.WindowRequest) error {
 	if r.windows.bytes == 0 {
-		r.windows.bytes = firstChunkBytes
+		r.windows.bytes = r.c.e.sizes.first
 	}
 	r.windows.next++
 	req.ID = r.windows.next
@@ -229,7 +229,7 @@ func (r *run) paused() bool {
 
 // askCopy asks for chunks until enough are under way.
 func (r *run) askCopy() error {
-	for len(r.windows.ready) > 0 && len(r.windows.open)+r.windows.applying < chunksUnderWay {
+	for len(r.windows.ready) > 0 && len(r.windows.open)+r.windows.applying < r.c.e.sizes.underWay {
 		rg := r.windows.ready[0]
 		r.windows.ready = r.windows.ready[1:]
 		req := vstream.WindowRequest{Table: rg.table.name}
@@ -410,7 +410,7 @@ func (r *run) askSplit(tc *tableCopy) {
 	}
 	r.windows.next++
 	r.windows.splits[r.windows.next] = tc
-	if err := r.stream.Split(vstream.SplitRequest{ID: r.windows.next, Table: tc.name, Bytes: rangeBytes, Most: mostRanges}); err != nil {
+	if err := r.stream.Split(vstream.SplitRequest{ID: r.windows.next, Table: tc.name, Bytes: r.c.e.sizes.rangeBytes, Most: r.c.e.sizes.ranges}); err != nil {
 		r.log.Debug("table is not split", "table", tc.name, "error", err) // the stream has ended, and Recv says why
 	}
 }
@@ -438,9 +438,9 @@ func (r *run) split(ctx context.Context, s *vstream.Split) error {
 func (r *run) resize(took time.Duration) {
 	switch {
 	case took > slowChunk:
-		r.windows.bytes = max(minChunkBytes, r.windows.bytes/2)
+		r.windows.bytes = max(r.c.e.sizes.least, r.windows.bytes/2)
 	case took < fastChunk:
-		r.windows.bytes = min(maxChunkBytes, r.windows.bytes*2)
+		r.windows.bytes = min(r.c.e.sizes.most, r.windows.bytes*2)
 	}
 }
 

@@ -50,6 +50,8 @@ type Engine struct {
 	log  *slog.Logger
 	pool *sqlconn.Pool
 
+	sizes copySizes // of tests, if not the default
+
 	ctx    context.Context // of everything that runs
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -66,7 +68,7 @@ type Engine struct {
 
 // NewEngine makes an engine; nothing runs before Start.
 func NewEngine(cfg Config, deps Deps) *Engine {
-	e := &Engine{cfg: cfg, deps: deps, log: cmp.Or(deps.Log, slog.Default())}
+	e := &Engine{cfg: cfg, deps: deps, log: cmp.Or(deps.Log, slog.Default()), sizes: defaultSizes}
 	e.pool = sqlconn.NewPool(deps.Admin, adminConns)
 	e.mu.streams = map[int64]*controller{}
 	e.ctx, e.cancel = context.WithCancel(context.Background())

@@ -17,6 +17,7 @@ import (
 	"braid/internal/mysqld"
 	"braid/internal/mysqld/mysqldtest"
 	"braid/internal/sqlconn"
+	"braid/internal/throttle"
 	"braid/internal/topo"
 	"braid/internal/vstream"
 )
@@ -75,6 +76,9 @@ type world struct {
 	opened  atomic.Int64
 	// wrap, if set, stands between the engine and a stream.
 	wrap func(vstream.Source) vstream.Source
+	// sizes and probes, if set, are those of the engines that start from here on.
+	sizes  *copySizes
+	probes func(keyspace, shard string) []throttle.Probe
 }
 
 // newWorld starts an engine. All servers that are nil are the shared one, with databases of their own.
@@ -116,7 +120,10 @@ func testLog(t testing.TB) *slog.Logger {
 }
 
 func (w *world) start() {
-	w.engine = NewEngine(Config{DBName: w.target.db, Keyspace: "ks", Shard: "0"}, Deps{Admin: w.target.Admin(), OpenSource: w.open, Log: testLog(w.t)})
+	w.engine = NewEngine(Config{DBName: w.target.db, Keyspace: "ks", Shard: "0"}, Deps{Admin: w.target.Admin(), OpenSource: w.open, Log: testLog(w.t), Probes: w.probes})
+	if w.sizes != nil {
+		w.engine.sizes = *w.sizes
+	}
 	require.NoError(w.t, w.engine.Start(w.t.Context()))
 }
 
