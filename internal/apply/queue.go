@@ -21,9 +21,10 @@ type entry struct {
 	last   bool                   // all of it has come
 	chunk  *Chunk                 // instead of parts
 	gtid   string
-	xa     string   // Prepared
-	after  gtid.Set // the position of the stream behind it
-	commit int64    // CommitUS
+	own    gtid.GTID
+	xa     gtid.GTID // Prepared; none as a rule
+	after  gtid.Set  // the position of the stream behind it
+	commit int64     // CommitUS
 
 	group *group // that has it
 	run   bool   // was, or is being, executed by its group
@@ -73,21 +74,28 @@ func (q *queue) push(e *entry) {
 
 // reach notes that all of a transaction has come.
 func (q *queue) reach(e *entry, tx *vstream.Transaction) error {
-	e.last, e.commit, e.gtid, e.xa = true, tx.CommitUS, tx.GTID, tx.Prepared
-	if tx.GTID != "" {
-		if err := tx.Reach(&q.position); err != nil {
+	e.last, e.commit, e.gtid = true, tx.CommitUS, tx.GTID
+	var err error
+	if tx.Prepared != "" {
+		if e.xa, err = gtid.ParseGTID(tx.Prepared); err != nil {
 			return err
 		}
 	}
+	if tx.GTID != "" {
+		if e.own, err = gtid.ParseGTID(tx.GTID); err != nil {
+			return err
+		}
+	}
+	e.reach(&q.position)
 	e.after = q.position
 	return nil
 }
 
-// reach adds the entry's transaction to a set. Its GTIDs were parsed before.
+// reach adds the entry's transaction to a set.
 func (e *entry) reach(set *gtid.Set) {
-	for _, text := range [...]string{e.xa, e.gtid} {
-		if g, err := gtid.ParseGTID(text); err == nil {
-			set.AddGTID(g)
+	for _, g := range [...]*gtid.GTID{&e.xa, &e.own} {
+		if g.Number > 0 {
+			set.AddGTID(*g)
 		}
 	}
 }
