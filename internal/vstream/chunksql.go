@@ -61,7 +61,9 @@ func chunkSQL(def *schema.Table, key []int, req *WindowRequest, limit int) strin
 }
 
 // appendFrom names the table and its index. Forced, the server does not even look how many rows lie in a range of it.
-func (x *keyIndex) appendFrom(b []byte, def *schema.Table) []byte { return x.appendTable(b, def, " FORCE INDEX (") }
+func (x *keyIndex) appendFrom(b []byte, def *schema.Table) []byte {
+	return x.appendTable(b, def, " FORCE INDEX (")
+}
 
 func (x *keyIndex) appendTable(b []byte, def *schema.Table, hint string) []byte {
 	b = append(b, " FROM "+sqlconn.QuoteIdent(def.DB)+"."+sqlconn.QuoteIdent(def.Name)...)

@@ -252,7 +252,8 @@ func (s *scans) expect(t *turn, m *member, now time.Time) {
 	for _, o := range s.members {
 		patience := o.patience(now)
 		at, known := t.chain.at[o]
-		if o == m || patience == 0 || !t.gathers && (!known || at+nearBounds < t.place) {
+		comes := known && at < t.place && at+nearBounds >= t.place || !known && t.gathers
+		if o == m || patience == 0 || !comes {
 			continue
 		}
 		t.expected = append(t.expected, o)
