@@ -11,19 +11,28 @@ import (
 
 // BenchmarkApply measures how fast a recorded backlog is drained into a target: by `braid replicate`, and by the target as a native replica.
 // Both read the source's binlog; the clock runs from the start of the process, or of the replica, until the last transaction is in.
-// BENCH_ONLY takes the workloads whose names contain it, BENCH_RUN the runs of either side whose descriptions do.
+// BENCH_ONLY takes the workloads whose names contain it, BENCH_RUN the runs of either side whose descriptions do. With
+// BENCH_RECORD the backlogs are recorded, as the first run does otherwise, and nothing is measured.
 func BenchmarkApply(b *testing.B) {
 	h := newHost(b)
 	defer h.keepLog()
 	report := &Report{Name: "apply"}
 	copies := make(map[base]string)
 	for _, w := range workloads {
+		if os.Getenv("BENCH_RECORD") != "" {
+			h.backlog(w)
+			continue
+		}
 		if only(w.name) {
 			if h.ours() && copies[w.base] == "" {
 				copies[w.base] = h.copied(w.base)
 			}
 			h.compare(report, w, copies[w.base])
 		}
+	}
+	if os.Getenv("BENCH_RECORD") != "" {
+		h.counted(four)
+		return
 	}
 	if only("lag") {
 		h.lag(report)
