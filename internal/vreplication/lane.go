@@ -18,6 +18,9 @@ const lockPatience = 3 * time.Second
 
 const erNoSuchThread = 1094
 
+// skipLane is the row for transactions that somebody wants to be counted as applied. No worker writes it.
+const skipLane = -1
+
 // guard keeps two processes from applying one stream. It is made of MySQL's named locks, which end with their session, after its last
 // transaction is decided:
 //

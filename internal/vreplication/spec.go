@@ -134,12 +134,12 @@ func (e *Engine) putOver(have *row, spec *Spec, raw string) ([]string, error) {
 		if have.Pos.Empty() {
 			return nil, errs.New(errs.BadInput, nil, "transactions can be skipped by a stream that has begun, and this one has not")
 		}
-		// A run of it must not have anything under way above the old position.
 		if c := e.stream(have.ID); c != nil {
-			c.stop(nil)
+			c.stop(nil) // it begins again, behind what is skipped
 		}
-		pos := have.Pos.Union(spec.Skip)
-		sql = append(sql, fmt.Sprintf("UPDATE _braid.vreplication SET pos=%s WHERE id=%d", sqlconn.Quote(pos.String()), have.ID),
+		// A lane of its own: a session that is about to end may still move pos.
+		sql = append(sql, fmt.Sprintf("INSERT INTO _braid.lanes (vrepl_id, lane, gtids) VALUES (%d, %d, %s) ON DUPLICATE KEY UPDATE gtids=CONCAT_WS(',', NULLIF(gtids, ''), VALUES(gtids))",
+			have.ID, skipLane, sqlconn.Quote(spec.Skip.String())),
 			logStatement(have.ID, "skip", have.State, spec.Skip.Subtract(have.Pos).String()))
 	}
 	state := have.State
