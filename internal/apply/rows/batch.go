@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"fmt"
 
+	"braid/internal/base/errs"
 	"braid/internal/rowimage"
+	"braid/internal/schema"
+	"braid/internal/sqlconn"
 	"braid/internal/vstream"
 )
 
@@ -130,6 +133,8 @@ func (b *Batch) Change(t *Table, c *vstream.Change) error {
 		return nil
 	case t.Mode != Strict && t.Mode != Upsert:
 		return fmt.Errorf("table %s: mode is not set", t.name)
+	case t.Mode == Upsert && len(t.key) == 0:
+		return errs.New(errs.NoPrimaryKey, nil, "table %s has no primary key, nor a unique key without NULLs: while it is copied, its rows cannot be told apart", t.name)
 	case c.Op == vstream.Update && t.Mode == Strict:
 		return b.change(t, before, after)
 	case c.Op == vstream.Delete || c.Op == vstream.Update && !t.sameKey(c.Before, c.After):
@@ -413,6 +418,12 @@ func (b *Batch) row(t *Table, v verb, row rowimage.Row, want int) {
 // deleteKey deletes by key, many keys in one statement.
 func (b *Batch) deleteKey(t *Table, row rowimage.Row, want int) {
 	b.checked = b.checked || want != anyRows
+	if len(t.key) == 0 {
+		b.start(statement{table: t, verb: verbDelete, rows: 1, want: want, row: row})
+		b.buf = append(b.buf, t.delete...)
+		b.where(t, row)
+		return
+	}
 	if !b.extend(t, verbDelete, want) {
 		b.start(statement{table: t, verb: verbDelete, rows: 1, want: want, row: row})
 		b.buf = append(b.buf, t.delete...)
@@ -470,7 +481,10 @@ func (b *Batch) updateRow(t *Table, before, after rowimage.Row, want int) {
 		b.literal(t, c, after[c])
 	}
 	if n == 0 {
-		c := t.column[t.key[0]]
+		c := t.column[t.write[0]]
+		if len(t.key) > 0 {
+			c = t.column[t.key[0]]
+		}
 		b.buf = append(append(append(b.buf, c...), '='), c...)
 	}
 	b.buf = append(b.buf, " WHERE "...)
@@ -479,6 +493,10 @@ func (b *Batch) updateRow(t *Table, before, after rowimage.Row, want int) {
 
 // where names the row by its key and, when several sources write here, by the vindex columns that make it its source's.
 func (b *Batch) where(t *Table, row rowimage.Row) {
+	if len(t.key) == 0 {
+		b.whereAll(t, row)
+		return
+	}
 	for i, c := range t.key {
 		if i > 0 {
 			b.buf = append(b.buf, " AND "...)
@@ -491,6 +509,34 @@ func (b *Batch) where(t *Table, row rowimage.Row) {
 		b.literal(t, c, row[c])
 	}
 }
+
+// whereAll names one row by all of its cells, byte by byte: equal by a collation is not enough, and lets an index find it all the same.
+func (b *Batch) whereAll(t *Table, row rowimage.Row) {
+	for i, c := range t.write {
+		if i > 0 {
+			b.buf = append(b.buf, " AND "...)
+		}
+		column := &t.Source.Columns[c]
+		switch {
+		case row[c] == nil:
+			b.buf = append(append(b.buf, t.column[c]...), " IS NULL"...)
+		case column.DataType == "json":
+			b.buf = append(append(append(b.buf, "CAST(CAST("...), t.column[c]...), " AS CHAR CHARACTER SET utf8mb4) AS BINARY)=_binary"...)
+			b.buf = sqlconn.AppendQuoted(b.buf, row[c])
+		case column.Charset != "" && !isMember(column):
+			b.buf = append(append(b.buf, t.column[c]...), '=')
+			b.literal(t, c, row[c])
+			b.buf = append(append(append(b.buf, " AND CAST("...), t.column[c]...), " AS BINARY)="...)
+			b.literal(t, c, row[c])
+		default:
+			b.buf = append(append(b.buf, t.column[c]...), '=')
+			b.literal(t, c, row[c])
+		}
+	}
+	b.buf = append(b.buf, " LIMIT 1"...)
+}
+
+func isMember(c *schema.Column) bool { return c.DataType == "enum" || c.DataType == "set" }
 
 func (b *Batch) literal(t *Table, column int, cell []byte) {
 	b.buf = rowimage.AppendLiteralTo(b.buf, &t.Source.Columns[column], cell)

@@ -148,7 +148,7 @@ func TestSchemaMismatchShowsBothSides(t *testing.T) {
 	require.ErrorContains(t, err, "key: source (id), target (k)")
 	none := testSchema()
 	none.PrimaryKey = nil
-	_, err = NewTable(none, none, nil)
+	_, err = NewTable(none, none, []string{"k"})
 	require.ErrorContains(t, err, "has no primary key")
 }
 

@@ -1,10 +1,13 @@
 package rows
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 
+	"braid/internal/rowimage"
+	"braid/internal/schema"
 	"braid/internal/sqlconn"
 )
 
@@ -26,6 +29,8 @@ type Failure struct {
 	Key   string
 	Rows  int // of the statement; Key is the first one
 	Err   error
+	// Source is the row as the change has it, Target what the target has in its place. Of one row alone, see Session.Single; else empty.
+	Source, Target string
 }
 
 // Error names transaction, table and key.
@@ -38,7 +43,11 @@ func (f *Failure) Error() string {
 	if f.Rows > 1 {
 		s += fmt.Sprintf(" and %d more", f.Rows-1)
 	}
-	return s + ": " + f.Err.Error()
+	s += ": " + f.Err.Error()
+	if f.Source != "" {
+		s += "; the source has " + f.Source + ", the target " + f.Target
+	}
+	return s
 }
 
 // Unwrap is MySQL's error, or ErrMissing.
@@ -46,6 +55,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 // MySQL error numbers.
 const (
+	erKeyNotFound     = 1032
+	erDuplicate       = 1062
 	erLockWaitTimeout = 1205
 	erLockDeadlock    = 1213
 )
@@ -71,4 +82,87 @@ func Permanent(err error) bool {
 func Retryable(err error) bool {
 	code := sqlconn.ErrCode(err)
 	return code == erLockWaitTimeout || code == erLockDeadlock
+}
+
+// explainRow adds both versions of a row to a failure that is about one row. It asks inside of the transaction that has failed.
+func (s *Session) explainRow(ctx context.Context, st *statement, err error) error {
+	f, ok := errors.AsType[*Failure](err)
+	if !ok || st.rows != 1 || st.row == nil || !errors.Is(err, ErrMissing) && sqlconn.ErrCode(err) != erDuplicate {
+		return err
+	}
+	f.Source, f.Target = st.table.FormatRow(st.row), "none"
+	res, qerr := s.conn.Query(ctx, st.table.inPlaceOf(st.row, sqlconn.ErrCode(err) == erDuplicate))
+	switch {
+	case qerr != nil:
+		f.Target = "could not be asked: " + qerr.Error()
+	case len(res.Rows) > 0:
+		f.Target = st.table.FormatRow(rowimage.Row(res.Rows[0]))
+	}
+	return f
+}
+
+// inPlaceOf selects the row that has the key of another, or, if that is asked for, one of its unique values.
+func (t *Table) inPlaceOf(row rowimage.Row, unique bool) string {
+	sql := []byte("SELECT ")
+	for i := range t.Source.Columns {
+		if i > 0 {
+			sql = append(sql, ',')
+		}
+		if c := t.Source.Columns[i]; t.Target.Column(c.Name) < 0 {
+			sql = append(sql, "NULL"...)
+		} else {
+			sql = append(sql, rowimage.SelectExpr(c)...)
+		}
+	}
+	sql = append(append(append(sql, " FROM "...), t.name...), " WHERE "...)
+	if len(t.key) == 0 {
+		return string(append(sql, "FALSE"...))
+	}
+	sql = t.appendEqual(sql, t.key, row)
+	for i := range t.Target.Indexes {
+		if x := &t.Target.Indexes[i]; unique && x.Unique && x.Whole() {
+			if columns := t.sourceColumns(x); columns != nil {
+				sql = t.appendEqual(append(sql, " OR "...), columns, row)
+			}
+		}
+	}
+	return string(append(sql, " LIMIT 1"...))
+}
+
+// sourceColumns are the columns of an index as the source's; nil if it does not have one of them.
+func (t *Table) sourceColumns(x *schema.Index) (columns []int) {
+	for _, p := range x.Parts {
+		c := t.Source.Column(t.Target.Columns[p.Column].Name)
+		if c < 0 {
+			return nil
+		}
+		columns = append(columns, c)
+	}
+	return columns
+}
+
+func (t *Table) appendEqual(sql []byte, columns []int, row rowimage.Row) []byte {
+	for i, c := range columns {
+		if i > 0 {
+			sql = append(sql, " AND "...)
+		}
+		sql = append(append(sql, t.column[c]...), '=')
+		sql = rowimage.AppendLiteralTo(sql, &t.Source.Columns[c], row[c])
+	}
+	return sql
+}
+
+// Bounds of a row in a message.
+const (
+	shownCell = 60
+	shownRow  = 600
+)
+
+// FormatRow writes a row for people, cut where it is long.
+func (t *Table) FormatRow(row rowimage.Row) string {
+	all := make([]int, len(t.Source.Columns))
+	for i := range all {
+		all[i] = i
+	}
+	return t.format(all, row)
 }

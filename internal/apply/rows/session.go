@@ -352,7 +352,7 @@ func (s *Session) exec(ctx context.Context, b *Batch) error {
 		s.sent = true // whatever comes: only Rollback or Commit end it
 		var err error
 		if s.counts, err = s.conn.ExecBatch(ctx, b.buf[p.from:p.to], p.stmts-done, s.counts[:0]); err != nil {
-			return b.explain(done, err)
+			return s.explain(ctx, b, done, err)
 		}
 		for i, found := range s.counts {
 			switch st := &b.stmts[done+i]; {
@@ -360,7 +360,7 @@ func (s *Session) exec(ctx context.Context, b *Batch) error {
 			case st.soft:
 				s.missed = append(s.missed, done+i)
 			default:
-				return st.failure(ErrMissing)
+				return s.explainRow(ctx, st, st.failure(ErrMissing))
 			}
 		}
 		done = p.stmts
@@ -369,25 +369,28 @@ func (s *Session) exec(ctx context.Context, b *Batch) error {
 }
 
 // explain adds transaction, table and key to MySQL's error. first is the packet's first statement.
-func (b *Batch) explain(first int, err error) error {
+func (s *Session) explain(ctx context.Context, b *Batch, first int, err error) error {
 	m, ok := errors.AsType[*sqlconn.MultiError](err)
 	if !ok || first+m.Index >= len(b.stmts) || sqlconn.ErrCode(err) == 0 {
 		return err
 	}
-	s := &b.stmts[first+m.Index]
-	if s.table == nil {
+	st := &b.stmts[first+m.Index]
+	if st.table == nil {
 		return fmt.Errorf("save position: %w", m.Err)
 	}
-	return s.failure(m.Err)
+	return s.explainRow(ctx, st, st.failure(m.Err))
 }
 
 func (s *statement) failure(err error) error {
 	if s.table == nil {
 		return err
 	}
+	if sqlconn.ErrCode(err) == erKeyNotFound {
+		err = fmt.Errorf("%w (%w)", ErrMissing, err)
+	}
 	verb := s.verb.String()
 	if s.verb == verbEvents && s.rows == 1 {
 		verb = s.op.String()
 	}
-	return &Failure{GTID: s.gtid, Verb: verb, Table: s.table.Target.Name, Key: s.table.FormatKey(s.table.Key(s.row)), Rows: s.rows, Err: err}
+	return &Failure{GTID: s.gtid, Verb: verb, Table: s.table.Target.Name, Key: s.table.formatKeyOf(s.row), Rows: s.rows, Err: err}
 }

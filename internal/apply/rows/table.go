@@ -43,7 +43,7 @@ type Table struct {
 	Mode   Mode
 
 	name   string // quoted, with its database
-	key    []int  // columns that identify a row
+	key    []int  // columns that identify a row; if there are none, all of its cells do, and any of several equal rows is as good as another
 	owner  []int  // columns of the vindex; none unless several sources write here
 	rows   bool   // several updates may be one statement: see bulkUpdate
 	unique []int  // columns of unique keys other than the one that identifies a row
@@ -64,11 +64,11 @@ type Table struct {
 }
 
 // NewTable compiles a table. The target must have every column of the source, with the same type; what it has more must
-// be nullable, generated or have a default. owner names the vindex columns when several sources write to the table.
+// be nullable, generated or have a default. A table without a key can only be written in mode Strict. owner names the vindex columns when several sources write to the table.
 func NewTable(source, target *schema.Table, owner []string) (*Table, error) {
 	t := &Table{Source: source, Target: target, Mode: Strict, key: source.KeyColumns()}
-	if len(t.key) == 0 {
-		return nil, errs.New(errs.NoPrimaryKey, nil, "table %s has no primary key, nor a unique key without NULLs: its rows cannot be told apart", source.Name)
+	if len(t.key) == 0 && len(owner) > 0 {
+		return nil, errs.New(errs.NoPrimaryKey, nil, "table %s has no primary key, nor a unique key without NULLs: rows of several sources cannot be told apart", source.Name)
 	}
 	t.reason = "it was not asked whether the target takes row events"
 	if err := t.match(); err != nil {
@@ -287,20 +287,37 @@ func (t *Table) Key(row rowimage.Row) rowimage.Row {
 }
 
 // FormatKey writes a key for people: (id=4711, region='eu').
-func (t *Table) FormatKey(key rowimage.Row) string {
+func (t *Table) FormatKey(key rowimage.Row) string { return t.format(t.key, key) }
+
+// formatKeyOf is FormatKey for a row; one without a key is shown whole.
+func (t *Table) formatKeyOf(row rowimage.Row) string {
+	if len(t.key) == 0 {
+		return t.FormatRow(row)
+	}
+	return t.FormatKey(t.Key(row))
+}
+
+func (t *Table) format(columns []int, cells rowimage.Row) string {
 	dst := []byte{'('}
-	for i, c := range t.key {
+	for i, c := range columns {
 		if i > 0 {
 			dst = append(dst, ", "...)
 		}
+		if len(dst) > shownRow {
+			return string(append(dst, "…)"...))
+		}
 		dst = append(append(dst, t.Source.Columns[c].Name...), '=')
+		cell, cut := cells[i], ""
+		if len(cell) > shownCell && len(columns) > len(t.key) {
+			cell, cut = cell[:shownCell], "…"
+		}
 		switch {
-		case key[i] == nil:
+		case cell == nil:
 			dst = append(dst, "NULL"...)
 		case t.Source.Columns[c].Charset != "" || strings.Contains(t.Source.Columns[c].DataType, "binary"):
-			dst = sqlconn.AppendQuoted(dst, key[i])
+			dst = append(sqlconn.AppendQuoted(dst, cell), cut...)
 		default:
-			dst = append(dst, key[i]...)
+			dst = append(append(dst, cell...), cut...)
 		}
 	}
 	return string(append(dst, ')'))

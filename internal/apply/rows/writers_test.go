@@ -189,3 +189,72 @@ func TestWritersShapes(t *testing.T) {
 		})
 	}
 }
+
+// TestWritersWithoutKey: rows without a key are told apart by all of their cells.
+func TestWritersWithoutKey(t *testing.T) {
+	s := newSite(t)
+	s.exec("CREATE TABLE t (a INT, s VARCHAR(30) COLLATE utf8mb4_0900_ai_ci, f FLOAT, d DOUBLE, j JSON, b VARBINARY(9), n DECIMAL(9,3), e ENUM('x','y'), bits BIT(9), at DATETIME(3), KEY (a))",
+		"INSERT INTO t VALUES (1,'a',0.1,0.1,'{\"k\": 1}',x'00ff',1.5,'x',b'101','2024-01-01 00:00:00.123'),(1,'A',0.1,0.1,'{\"k\": 1}',x'00ff',1.5,'x',b'101','2024-01-01 00:00:00.123'),"+
+			"(1,'á',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL),(2,'b',1e-30,-0.0,'[]','',-1,'y',0,NULL),(2,'b',1e-30,-0.0,'[]','',-1,'y',0,NULL)")
+	ways := []way{{mode: Strict, group: 1}, {mode: Strict, group: 100}, {mode: Strict, group: 2, single: true, foreignKeys: true},
+		{sql: true, mode: Strict, group: 1}, {sql: true, mode: Strict, group: 100}, {sql: true, mode: Strict, group: 2, single: true}}
+	var copies []string
+	for range ways {
+		copies = append(copies, s.copyOf())
+	}
+	items := s.record(func() {
+		s.exec("UPDATE t SET a=7 WHERE BINARY s='A'", "DELETE FROM t WHERE BINARY s='a'", "UPDATE t SET s='c' WHERE a=2 LIMIT 1", "DELETE FROM t WHERE f IS NULL",
+			"INSERT INTO t (a) VALUES (9),(9)", "UPDATE t SET j='[1]' WHERE a=9 LIMIT 1", "DELETE FROM t WHERE a=9 AND j IS NULL")
+	})
+	for i, w := range ways {
+		t.Run(w.String(), func(t *testing.T) {
+			to := s.open(t, copies[i], w)
+			require.NoError(t, to.apply(items, w.group))
+			to.equal()
+		})
+	}
+}
+
+// TestWritersStop: a change that does not find what it must find stops the stream, says where, and shows both versions; nothing of the transaction stays.
+func TestWritersStop(t *testing.T) {
+	for _, tc := range []struct{ name, diverge, do, want string }{
+		{"update of a missing row", "DELETE FROM t WHERE id=3", "UPDATE t SET v='x' WHERE id=3", "update of t (id=3): the row is not on the target"},
+		{"delete of a missing row", "DELETE FROM t WHERE id=3", "DELETE FROM t WHERE id=3", "delete of t (id=3): the row is not on the target"},
+		{"a key that is taken", "INSERT INTO t VALUES (8,80,'theirs')", "INSERT INTO t VALUES (8,81,'ours')", "insert of t (id=8): ERROR 1062 (23000): Duplicate entry '8' for key 't.PRIMARY'; the source has (id=8, u=81, v='ours'), the target (id=8, u=80, v='theirs')"},
+		{"a unique value that is taken", "INSERT INTO t VALUES (8,80,'theirs')", "UPDATE t SET u=80 WHERE id=2", "Duplicate entry '80' for key 't.u'"},
+		{"a row that comes and goes", "INSERT INTO t VALUES (8,80,'theirs')", "INSERT INTO t VALUES (8,81,'ours'); DELETE FROM t WHERE id=8", "insert of t (id=8): ERROR 1062"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newSite(t)
+			s.exec("CREATE TABLE t (id INT PRIMARY KEY, u INT, v TEXT, UNIQUE (u))", "INSERT INTO t VALUES (1,1,'a'),(2,2,'b'),(3,3,'c')")
+			all := []way{{mode: Strict, group: 100}, {mode: Strict, group: 100, foreignKeys: true}, {sql: true, mode: Strict, group: 100}}
+			var copies []string
+			for range all {
+				copies = append(copies, s.copyOf())
+			}
+			items := s.record(func() {
+				s.exec("UPDATE t SET v='first' WHERE id=1")
+				s.exec(strings.Split(tc.do, "; ")...)
+				s.exec("INSERT INTO t VALUES (100,100,'last')")
+			})
+			for i, w := range all {
+				t.Run(w.String(), func(t *testing.T) {
+					to := s.open(t, copies[i], w)
+					to.exec("USE "+copies[i], tc.diverge, "USE "+s.db)
+					before := to.cells("SELECT * FROM " + copies[i] + ".t")
+					err := to.apply(items, w.group)
+					require.Error(t, err)
+					require.True(t, Permanent(err), err)
+					require.NoError(t, to.session.Rollback(t.Context()))
+					require.Equal(t, before, to.cells("SELECT * FROM "+copies[i]+".t"), "nothing stays")
+					to.session.Single(true)
+					err = to.apply(items, w.group)
+					require.ErrorContains(t, err, tc.want)
+					require.ErrorContains(t, err, "transaction ")
+					require.NoError(t, to.session.Rollback(t.Context()))
+					require.Equal(t, before, to.cells("SELECT * FROM "+copies[i]+".t"))
+				})
+			}
+		})
+	}
+}
