@@ -43,14 +43,14 @@ func (a *app) checkCmd() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("check of %s: %w", cfg.Addr, err)
 			}
-			return a.printCheck(cfg.Addr, all)
+			return a.printCheck(cfg.Addr, "source", all)
 		},
 	}
 	source.Flags().StringVar(&dsn, "dsn", "", "the server: "+dsnForm+" (password also in BRAID_PASSWORD)")
-	return noun("check", "Whether servers are ready", "look", source)
+	return noun("check", "Whether servers are ready", "look", source, a.checkTargetCmd())
 }
 
-func (a *app) printCheck(addr string, all []binlog.Precondition) error {
+func (a *app) printCheck(addr, role string, all []binlog.Precondition) error {
 	missing := 0
 	for _, p := range all {
 		if p.Unmet() {
@@ -58,7 +58,7 @@ func (a *app) printCheck(addr string, all []binlog.Precondition) error {
 		}
 	}
 	if a.output == "json" {
-		if err := printJSON(a.out, map[string]any{"apiVersion": apiVersion, "source": addr, "ready": missing == 0, "preconditions": all}); err != nil {
+		if err := printJSON(a.out, map[string]any{"apiVersion": apiVersion, role: addr, "ready": missing == 0, "preconditions": all}); err != nil {
 			return err
 		}
 		return exitIf(missing)
@@ -76,9 +76,9 @@ func (a *app) printCheck(addr string, all []binlog.Precondition) error {
 		}
 	}
 	if missing == 0 {
-		fmt.Fprintf(a.out, "\n%s can be a source\n", addr)
+		fmt.Fprintf(a.out, "\n%s can be a %s\n", addr, role)
 	} else {
-		fmt.Fprintf(a.out, "\n%s cannot be a source yet: %d missing\n", addr, missing)
+		fmt.Fprintf(a.out, "\n%s cannot be a %s yet: %d missing\n", addr, role, missing)
 	}
 	return exitIf(missing)
 }

@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("SOURCE", "script:"+oddPassword+"@tcp("+source.Addr()+")/")
 			env.Setenv("TARGET", "script:"+oddPassword+"@tcp("+target.Addr()+")/")
 			env.Setenv("SOURCE_ADDR", source.Addr())
+			env.Setenv("TARGET_ADDR", target.Addr())
 			env.Setenv("PASSWORD", oddPassword)
 			name := fmt.Sprintf("%s_%d", db, n)
 			env.Setenv("DB", name)
