@@ -47,8 +47,12 @@ type follower struct {
 
 func newFollower(t *testing.T, source, target *mysqld.Server, c combination, databases []string) *follower {
 	admin, repl := target.Admin(), source.Repl()
+	dir := os.Getenv("TORTURE_LOGS") // to look at them afterwards
+	if dir == "" {
+		dir = t.TempDir()
+	}
 	return &follower{
-		log: filepath.Join(t.TempDir(), "replicate.log"),
+		log: filepath.Join(dir, "replicate-"+c.String()+".log"),
 		argv: []string{binary, "replicate", "--source", repl.User + "@tcp(" + repl.Addr + ")/", "--target", admin.User + "@tcp(" + admin.Addr + ")/",
 			"--databases", strings.Join(databases, ","), "--parallel", c.mode, "--commit-order", c.order, "--on-ddl", "exec", "--workers", "4"},
 		env: []string{"BRAID_SOURCE_PASSWORD=" + repl.Password, "BRAID_TARGET_PASSWORD=" + admin.Password},
@@ -92,9 +96,10 @@ func (f *follower) finish(ctx context.Context, position string, patience time.Du
 	case <-p.Done():
 		return p.Err()
 	case <-ctx.Done():
+		said := f.tail(40)
 		p.Signal(dump) //nolint:errcheck // it may have ended in this moment
 		<-p.Done()
-		return fmt.Errorf("the position was not reached within %v", patience)
+		return fmt.Errorf("the position was not reached within %v\n%s\nand what its goroutines did is in its log", patience, said)
 	}
 }
 

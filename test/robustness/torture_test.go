@@ -26,9 +26,10 @@ import (
 const dump = syscall.SIGQUIT
 
 const (
-	shortRound = 15 * time.Second
+	shortRound = 20 * time.Second
+	pace       = 12 * time.Millisecond // of the storm: what a small machine can apply while everything dies
 	// catchUp bounds how long the replication may take, when the storm is over, to reach the end.
-	catchUp = 3 * time.Minute
+	catchUp = 2 * time.Minute
 )
 
 var databases = []string{"storm_a", "storm_b", storm.WitnessDB()}
@@ -62,6 +63,15 @@ func TestTorture(t *testing.T) {
 	}
 }
 
+// parts are those of the storm. Tables without a key are refused by the copy. TORTURE_WITHOUT leaves some out, to find a cause.
+func parts() storm.Parts {
+	without := storm.NoKeys
+	if n, err := strconv.ParseUint(os.Getenv("TORTURE_WITHOUT"), 0, 64); err == nil {
+		without |= storm.Parts(n)
+	}
+	return storm.All &^ without
+}
+
 // seedOf prints how a run is repeated.
 func seedOf(t *testing.T) uint64 {
 	seed, err := strconv.ParseUint(os.Getenv("TORTURE_SEED"), 10, 64)
@@ -83,6 +93,9 @@ type round struct {
 	follower       *follower
 	checks         atomic.Int64
 	kills          map[string]int
+	gaveUp         int  // runs that ended because a server was away
+	away           bool // a server was killed since the run began
+	xa             bool
 }
 
 func torture(t *testing.T, c combination, seed uint64, length time.Duration) {
@@ -95,7 +108,14 @@ func torture(t *testing.T, c combination, seed uint64, length time.Duration) {
 			mysqldtest.Exec(t, o.target, "SET sql_log_bin=0", fmt.Sprintf("REVOKE BINLOG_ADMIN, REPLICATION_APPLIER ON *.* FROM %s@'%s'", mysqld.AdminUser, host))
 		}
 	}
-	o.storm = storm.New(storm.Config{Seed: seed}, o.source.Root())
+	// MySQL 9.7 that is killed in an XA COMMIT may forget the prepared transaction without a word in its log, and then nobody can be equal
+	// to it: a source with XA transactions is restarted cleanly.
+	o.xa = seed%2 == 0
+	some := parts()
+	if !o.xa {
+		some &^= storm.XA
+	}
+	o.storm = storm.New(storm.Config{Seed: seed, Parts: some}, o.source.Root())
 	o.witness = storm.NewWitness(o.source.Root())
 	o.follower = newFollower(t, o.source, o.target, c, databases)
 	defer o.follower.kill()
@@ -112,7 +132,7 @@ func (o *round) run(length time.Duration) {
 	defer stop()
 	all, ctx := errgroup.WithContext(ctx)
 	require.NoError(o.t, o.follower.start())
-	all.Go(func() error { return o.storm.Run(ctx, 0, 4*time.Millisecond) })
+	all.Go(func() error { return o.storm.Run(ctx, 0, pace) })
 	for i := range o.witness.Sessions() {
 		all.Go(func() error { return o.witness.Write(ctx, i) })
 	}
@@ -133,8 +153,9 @@ func (o *round) settle() {
 	res, err := source.Query(t.Context(), "SELECT @@GLOBAL.gtid_executed")
 	require.NoError(t, err)
 	began := time.Now()
+	o.awaitCopy(target)
 	if err := o.follower.finish(t.Context(), strings.ReplaceAll(string(res.Rows[0][0]), "\n", ""), catchUp); err != nil {
-		t.Fatalf("%v\nthe replication's last words:\n%s", err, o.follower.tail(60))
+		t.Fatal(err)
 	}
 	counts := o.storm.Counts()
 	t.Log(&counts)
@@ -143,10 +164,29 @@ func (o *round) settle() {
 	if len(out) > 0 {
 		t.Fatalf("the sides differ:\n%s\nthe replication's last words:\n%s", strings.Join(out, "\n"), o.follower.tail(40))
 	}
-	t.Logf("equal: %d rows; killed %v; %d runs; %d snapshots read; caught up in %v", rows, o.kills, o.follower.runs, o.checks.Load(), time.Since(began).Round(time.Millisecond))
+	t.Logf("equal: %d rows; killed %v; %d runs, %d of which gave up; %d snapshots read; caught up in %v", rows, o.kills, o.follower.runs, o.gaveUp, o.checks.Load(), time.Since(began).Round(time.Millisecond))
 	require.Positive(t, rows)
 	if o.c.order == "preserve" {
 		require.Positive(t, o.checks.Load(), "snapshots of the target were read")
+	}
+}
+
+// awaitCopy waits until all tables are copied: a replication that stops at a position stops there in the middle of a copy, too.
+func (o *round) awaitCopy(target *sqlconn.Conn) {
+	ctx, cancel := context.WithTimeout(o.t.Context(), catchUp)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !complete(ctx, target) {
+		select {
+		case <-tick.C:
+		case <-o.follower.current().Done():
+			if err := o.again(); err != nil {
+				o.t.Fatalf("%v\nthe replication's last words:\n%s", err, o.follower.tail(40))
+			}
+		case <-ctx.Done():
+			o.t.Fatalf("the copy was not complete within %v\nthe replication's last words:\n%s", catchUp, o.follower.tail(40))
+		}
 	}
 }
 
@@ -161,8 +201,10 @@ func (o *round) killer(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-o.follower.current().Done():
-			err := o.follower.current().Err()
-			return fmt.Errorf("the replication ended by itself: %w", errors.Join(err, errEnded))
+			if err := o.again(); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := o.kill(context.WithoutCancel(ctx)); err != nil {
 			return err
@@ -172,19 +214,37 @@ func (o *round) killer(ctx context.Context) error {
 
 var errEnded = errors.New("nobody had killed it")
 
+// again starts a replication that has ended by itself, which it may only when a server was away while it prepared its work.
+func (o *round) again() error {
+	last := o.follower.tail(6)
+	if !o.away || !strings.Contains(last, "connection to MySQL lost") && !strings.Contains(last, "connect to MySQL at") {
+		return fmt.Errorf("the replication ended by itself: %w", errors.Join(o.follower.current().Err(), errEnded))
+	}
+	o.gaveUp++
+	o.away = false
+	return o.follower.start()
+}
+
 func (o *round) kill(ctx context.Context) error {
 	switch n := o.r.IntN(10); {
 	case n < 6:
 		o.kills["replicate"]++
 		o.follower.kill()
+		o.away = false
 		return o.follower.start()
 	case n < 8:
 		o.kills["target"]++
+		o.away = true
 		o.target.Kill()
 		return o.target.Start(ctx)
 	default:
 		o.kills["source"]++
-		o.source.Kill()
+		o.away = true
+		if !o.xa {
+			o.source.Kill()
+		} else if err := o.source.Stop(ctx); err != nil {
+			return err
+		}
 		return o.source.Start(ctx)
 	}
 }

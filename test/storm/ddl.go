@@ -125,6 +125,9 @@ func createSelect(g *Generator) *ddl {
 		t.clauses = []string{primary(t.key...)}
 		t.key[0].notNull = true
 	}
+	if t.endless && !g.cfg.Parts.Has(NoKeys) {
+		return nil
+	}
 	limit := ""
 	if g.r.IntN(2) == 0 {
 		limit = fmt.Sprintf(" LIMIT %d", g.r.IntN(20))

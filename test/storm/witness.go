@@ -15,7 +15,7 @@ const (
 	witnessDB   = "storm_witness"
 	pairs       = 8 // counters in each of the two tables
 	witnesses   = 2 // sessions that write
-	witnessPace = 3 * time.Millisecond
+	witnessPace = 20 * time.Millisecond
 )
 
 // Witness writes rows that tell whether a state of them ever existed on the source (A2):
