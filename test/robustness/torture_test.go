@@ -132,6 +132,7 @@ func (o *round) run(length time.Duration) {
 	defer stop()
 	all, ctx := errgroup.WithContext(ctx)
 	require.NoError(o.t, o.follower.start())
+	o.awaitBegin()
 	all.Go(func() error { return o.storm.Run(ctx, 0, pace) })
 	for i := range o.witness.Sessions() {
 		all.Go(func() error { return o.witness.Write(ctx, i) })
@@ -169,6 +170,15 @@ func (o *round) settle() {
 	if o.c.order == "preserve" {
 		require.Positive(t, o.checks.Load(), "snapshots of the target were read")
 	}
+}
+
+// awaitBegin waits until the stream has a position.
+func (o *round) awaitBegin() {
+	target := mysqldtest.Dial(o.t, o.target.Root())
+	require.Eventually(o.t, func() bool {
+		res, err := target.Query(o.t.Context(), "SELECT pos FROM _braid.vreplication WHERE pos <> ''")
+		return err == nil && len(res.Rows) == 1
+	}, catchUp, 50*time.Millisecond, "the replication begins:\n%s", o.follower.tail(20))
 }
 
 // awaitCopy waits until all tables are copied: a replication that stops at a position stops there in the middle of a copy, too.
