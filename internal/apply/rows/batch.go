@@ -66,7 +66,6 @@ type written struct {
 // that a change costs no allocation once the buffers have grown.
 type Batch struct {
 	Single bool // one row per statement, to find the row that fails
-	Plain  bool // updates as UPDATE only
 
 	rowEvents   bool   // the session takes BINLOG statements
 	foreignKeys bool   // and checks foreign keys, but
@@ -245,7 +244,7 @@ func (t *Table) differs(before, after rowimage.Row) bool {
 
 // follows says that the last statement updates the table too. A single update is smaller as an UPDATE.
 func (b *Batch) follows(t *Table) bool {
-	if b.Single || b.Plain || len(b.stmts) == 0 {
+	if b.Single || len(b.stmts) == 0 {
 		return false
 	}
 	s := &b.stmts[len(b.stmts)-1]

@@ -45,7 +45,9 @@ type Session struct {
 	batch Batch
 	tail  Batch // what follows when the counts were right
 
-	pending     []pending // not rendered yet
+	pending     []pending // not sent yet
+	rendered    bool      // the batch holds them
+	fragments   bool      // some are of transactions that the caller has not whole
 	bytes       int       // of it, about
 	fold        fold
 	foreignKeys bool   // they are checked
@@ -65,7 +67,6 @@ type pending struct {
 	view   *View
 	change *vstream.Change
 	gtid   string
-	plain  bool
 }
 
 // Prepare sets a session up for an applier: DESIGN 6, "Locks". It returns when no constraint is checked until CheckForeignKeys.
@@ -139,15 +140,14 @@ func (s *Session) Sent() bool { return s.sent }
 // Add takes the changes of a transaction, or of a fragment of one, which stay as they are until they are committed or rolled back. When there
 // is enough for a packet, it is sent.
 func (s *Session) Add(ctx context.Context, tables *View, tx *vstream.Transaction) error {
-	// Once a part is sent that the caller does not have any more, Single cannot look for the row that is missing.
-	plain := s.partial || !tx.Last
+	s.fragments = s.fragments || s.partial || !tx.Last
 	for i := range tx.Changes {
 		c := &tx.Changes[i]
 		t := tables.Table(c.TableID)
 		if t == nil {
 			return fmt.Errorf("transaction %s: change of table %d, which the stream has not described", tx.GTID, c.TableID)
 		}
-		s.pending = append(s.pending, pending{table: t, view: tables, change: c, gtid: tx.GTID, plain: plain})
+		s.pending = append(s.pending, pending{table: t, view: tables, change: c, gtid: tx.GTID})
 		s.bytes += changeBytes + c.Before.Size() + c.After.Size()
 		if s.bytes > partBytes && i+1 < len(tx.Changes) {
 			if err := s.Flush(ctx); err != nil {
@@ -193,10 +193,17 @@ func (s *Session) render(ctx context.Context) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
+	if s.rendered || len(s.pending) == 0 {
+		return nil
+	}
+	s.rendered = true
 	b := &s.batch
+	if s.fragments {
+		b.Control(savepoint)
+	}
 	for i := range s.pending {
 		p := &s.pending[i]
-		b.gtid, b.Plain = p.gtid, p.plain
+		b.gtid = p.gtid
 		if i > 0 && p.view != s.pending[i-1].view { // a table may be another there, and its changes come behind those of the one before
 			if err := s.fold.render(b); err != nil {
 				return err
@@ -206,13 +213,41 @@ func (s *Session) render(ctx context.Context) error {
 			return fmt.Errorf("transaction %s: %w", p.gtid, err)
 		}
 	}
-	clear(s.pending) // the memory of what was added may go
-	s.pending = s.pending[:0]
 	if err := s.fold.render(b); err != nil {
 		return err
 	}
 	b.restoreChecks(s.foreignKeys)
 	return nil
+}
+
+// taken forgets what is pending, because the server has it.
+func (s *Session) taken() {
+	clear(s.pending) // its memory may go
+	s.pending, s.bytes, s.rendered, s.fragments = s.pending[:0], 0, false, false
+	s.batch.Reset(false)
+}
+
+// savepoint is where a part of a large transaction begins. The caller does not have the parts before it any more, so it cannot roll back and look for
+// the row that has failed: the session does, from there.
+const savepoint = "SAVEPOINT braid_part"
+
+// search applies a part that has failed again, row by row. It succeeds if only the sum of a statement was wrong: one row was as it should be already.
+func (s *Session) search(ctx context.Context) error {
+	if _, err := s.conn.Exec(ctx, "ROLLBACK TO "+savepoint); err != nil {
+		return err
+	}
+	if err := s.CheckForeignKeys(ctx, s.foreignKeys); err != nil {
+		return err
+	}
+	s.batch.Single, s.batch.execMode = true, 0
+	defer func() { s.batch.Single = false }()
+	s.batch.Reset(false)
+	s.rendered = false
+	s.fold.reset()
+	if err := s.render(ctx); err != nil {
+		return err
+	}
+	return s.exec(ctx, &s.batch)
 }
 
 func (s *Session) renderChange(p *pending) error {
@@ -253,14 +288,17 @@ func (s *Session) Flush(ctx context.Context) error {
 	if err := s.exec(ctx, &s.tail); err != nil {
 		return err
 	}
-	s.batch.Reset(false)
-	s.bytes = 0
+	s.taken()
 	return nil
 }
 
 // sendChecked sends the batch, and leaves in the tail what the owner of merged tables wants to follow.
 func (s *Session) sendChecked(ctx context.Context) error {
-	if err := s.exec(ctx, &s.batch); err != nil {
+	err := s.exec(ctx, &s.batch)
+	if s.fragments && !s.batch.Single && Permanent(err) {
+		err = s.search(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	s.tail.Reset(false)
@@ -275,7 +313,7 @@ func (s *Session) Commit(ctx context.Context, control ...string) error {
 		return err
 	}
 	b := &s.batch
-	if b.checked || len(b.merged) > 0 {
+	if b.checked || len(b.merged) > 0 || s.fragments {
 		if err := s.sendChecked(ctx); err != nil {
 			return err
 		}
@@ -308,10 +346,8 @@ func (s *Session) Rollback(ctx context.Context) error {
 
 func (s *Session) clear() {
 	s.sent, s.partial, s.asked = false, false, false
-	clear(s.pending)
-	s.pending, s.bytes = s.pending[:0], 0
+	s.taken()
 	s.fold.reset()
-	s.batch.Reset(false)
 	if cap(s.batch.buf) > keepBuffer {
 		s.batch.buf = nil
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"braid/internal/rowimage/rowimagetest"
+	"braid/internal/vstream"
 )
 
 // TestWritersAllTypes: both writers leave every type as the source has it.
@@ -255,6 +256,47 @@ func TestWritersStop(t *testing.T) {
 					require.Equal(t, before, to.cells("SELECT * FROM "+copies[i]+".t"))
 				})
 			}
+		})
+	}
+}
+
+// TestWritersLargeTransaction: of a transaction that comes in fragments, which the caller does not keep, the row that fails is named all the same, and
+// nothing stays; without it, the transaction is one of the target.
+func TestWritersLargeTransaction(t *testing.T) {
+	s := newSite(t)
+	s.exec("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(100))", "CREATE TABLE n (i INT PRIMARY KEY)", "INSERT INTO n VALUES (0),(1),(2),(3),(4),(5),(6),(7),(8),(9)",
+		"INSERT INTO t SELECT a.i+10*b.i+100*c.i+1000*d.i+10000*e.i, REPEAT('x',100) FROM n a JOIN n b JOIN n c JOIN n d JOIN n e WHERE e.i < 4", "DROP TABLE n")
+	all := []way{{mode: Strict, group: 1}, {sql: true, mode: Strict, group: 1}}
+	var copies []string
+	for range all {
+		copies = append(copies, s.copyOf())
+	}
+	items := s.record(func() { s.exec("UPDATE t SET v=CONCAT(id,v) WHERE id<>5 ORDER BY id", "DELETE FROM t WHERE id=5") })
+	fragments := 0
+	for _, item := range items {
+		if tx, ok := item.(*vstream.Transaction); ok && !tx.Last {
+			fragments++
+		}
+	}
+	require.Greater(t, fragments, 3)
+	for i, w := range all {
+		t.Run(w.String(), func(t *testing.T) {
+			to := s.open(t, copies[i], w)
+			table := copies[i] + ".t"
+			to.exec("DELETE FROM " + table + " WHERE id=30005")
+			before := to.cells("CHECKSUM TABLE " + table)
+			err := to.apply(items, 1)
+			require.ErrorIs(t, err, ErrMissing)
+			require.ErrorContains(t, err, "update of t (id=30005): the row is not on the target")
+			require.ErrorContains(t, err, "the source has (id=30005, v='xxx")
+			require.NoError(t, to.session.Rollback(t.Context()))
+			require.Equal(t, before, to.cells("CHECKSUM TABLE "+table))
+
+			to.exec("INSERT INTO "+table+" VALUES (30005,REPEAT('x',100))", "UPDATE "+table+" SET v=CONCAT(id,v) WHERE id=20000")
+			executed := to.executed()
+			require.NoError(t, to.apply(items, 1), "a row that is as it should be is no divergence")
+			to.equal()
+			require.EqualValues(t, 2, to.executed().Subtract(executed).Count(), "transactions")
 		})
 	}
 }
