@@ -23,8 +23,8 @@ const (
 	GroupTransactions = 200
 	GroupBytes        = 1 << 20
 	// QueueBytes holds some ten thousand small transactions: the next groups of all workers, and what is looked at beyond those that
-	// are blocked.
-	QueueBytes = 32 << 20
+	// are blocked; or a chunk for each of a few workers.
+	QueueBytes = 64 << 20
 )
 
 const (
@@ -571,7 +571,8 @@ func (a *Applier) publish() {
 func size(tx *vstream.Transaction) int {
 	n := 256
 	for i := range tx.Changes {
-		n += rowBytes(tx.Changes[i].Before) + rowBytes(tx.Changes[i].After)
+		c := &tx.Changes[i]
+		n += rowBytes(c.Before) + rowBytes(c.After) + len(c.RawBefore) + len(c.RawAfter)
 	}
 	return n
 }
@@ -583,7 +584,7 @@ func rowBytes(row rowimage.Row) int {
 	}
 	n := 48 + 24*len(row)
 	for _, cell := range row {
-		n += 2 * len(cell)
+		n += len(cell)
 	}
 	return n
 }

@@ -43,6 +43,7 @@ type simTarget struct {
 	applied map[string]int // commits by GTID
 	commits int
 
+	most    int     // sessions; 0: no bound
 	trouble float64 // probability of a failure, per call
 	gaps    float64 // probability that a change locks the gap as well
 	faults  simFaults
@@ -143,6 +144,9 @@ type simOp struct {
 func (t *simTarget) open(_ context.Context, lane int) (session, error) {
 	t.world.mu.Lock()
 	defer t.world.mu.Unlock()
+	if lane > 0 && t.most > 0 && len(t.sessions) >= t.most {
+		return nil, fmt.Errorf("connect: %w", &mysql.MyError{Code: 1040, Message: "too many connections"})
+	}
 	t.nextID++
 	s := &simSession{t: t, id: t.nextID, lane: lane, held: map[string]bool{}}
 	t.sessions[s.id] = s

@@ -58,6 +58,9 @@ type saving struct {
 	moves      bool // the base too
 }
 
+// noMoreSessions are the server's answers when it, or the account, has as many sessions as it may have.
+var noMoreSessions = []uint16{1040, 1203, 1226}
+
 var (
 	errVictim  = errors.New("gives way to an earlier transaction that waits for a lock")
 	errStopped = errors.New("the applier has ended")
@@ -71,12 +74,16 @@ func (w *worker) live() {
 	if w.session != nil {
 		w.session.Close()
 	}
-	if err != nil && !errors.Is(err, errStopped) {
+	fewer := w.session == nil && w.number > 0 && slices.Contains(noMoreSessions, sqlconn.ErrCode(err))
+	if err != nil && !errors.Is(err, errStopped) && !fewer {
 		w.a.fail(err)
 	}
 	w.a.mu.Lock()
 	defer w.a.mu.Unlock()
 	w.a.mu.lanes[w.number] = nil
+	if fewer { // those that there are go on
+		w.a.mu.workers = min(w.a.mu.workers, w.number)
+	}
 	if err == nil {
 		w.a.rouse() // what came just now
 	}
