@@ -53,24 +53,26 @@ func sBox(box int, in uint32) uint32 {
 
 // desNull is one block.
 func desNull(block uint64) uint64 {
+	t := &desPairs
 	l, r := desInitial(block)
 	for range 8 {
-		l ^= desRound(r)
-		r ^= desRound(l)
+		l ^= desRound(t, r)
+		r ^= desRound(t, l)
 	}
 	return desFinal(r, l)
 }
 
 // desNullMany does many blocks, in place, two at a time: a round of one waits for its look-ups while the other goes on.
 func desNullMany(blocks []uint64) {
+	t := &desPairs // in a register: with the tables' names, their addresses are loaded again for each look-up
 	for ; len(blocks) >= 2; blocks = blocks[2:] {
 		l0, r0 := desInitial(blocks[0])
 		l1, r1 := desInitial(blocks[1])
 		for range 8 {
-			l0 ^= desRound(r0)
-			l1 ^= desRound(r1)
-			r0 ^= desRound(l0)
-			r1 ^= desRound(l1)
+			l0 ^= desRound(t, r0)
+			l1 ^= desRound(t, r1)
+			r0 ^= desRound(t, l0)
+			r1 ^= desRound(t, l1)
 		}
 		blocks[0], blocks[1] = desFinal(r0, l0), desFinal(r1, l1)
 	}
@@ -79,8 +81,8 @@ func desNullMany(blocks []uint64) {
 	}
 }
 
-func desRound(r uint32) uint32 {
-	return desPairs[0][r>>22] ^ desPairs[1][r>>14&1023] ^ desPairs[2][r>>6&1023] ^ desPairs[3][bits.RotateLeft32(r, 2)&1023]
+func desRound(t *[4][1024]uint32, r uint32) uint32 {
+	return t[0][r>>22] ^ t[1][r>>14&1023] ^ t[2][r>>6&1023] ^ t[3][bits.RotateLeft32(r, 2)&1023]
 }
 
 // desInitial is the initial permutation: a transposition of bits, done by exchanging ever smaller blocks of them.
