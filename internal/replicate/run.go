@@ -303,12 +303,25 @@ func (r *replication) follow(ctx context.Context) error {
 		} else if ctx.Err() == nil {
 			r.log.Warn("the stream's row cannot be read", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return r.stop(ctx)
-		case <-tick.C:
+		if !r.near(ctx, stream, goal) {
+			select {
+			case <-ctx.Done():
+				return r.stop(ctx)
+			case <-tick.C:
+			}
 		}
 	}
+}
+
+// near waits for the goal, at most until the next look; the commit that reaches it wakes the wait.
+func (r *replication) near(ctx context.Context, s *tabletpb.StreamStatus, goal gtid.Set) bool {
+	if s == nil || goal.Empty() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookPeriod)
+	defer cancel()
+	_, err := r.engine.WaitForPosition(ctx, r.cfg.Name, map[int64]string{s.Id: goal.String()})
+	return err == nil
 }
 
 // stop ends the stream on a complete prefix, and reports that. If that takes too long, the target may lack transactions before others that
