@@ -99,7 +99,7 @@ type faults struct {
 	endExecuted  bool // take gtid_executed for the end of the log
 	forgetOldKey bool // of a row whose key changes
 	firstOnly    bool // of the streams that share a read, wait only for what one has received
-	lateOpen     bool // let a stream into a shared read that opened after the SELECT
+	lateOpen     bool // begin to remember keys when the rows are there
 	ignoreNoKey  bool // do not look for changes while the view of a table without a key is opened
 	runOn        bool // let the stream go on while it is opened
 }
@@ -110,6 +110,8 @@ type sim struct {
 	faults faults
 	writes int // that are still to come
 	crash  int
+	listed bool // windows list their touched keys, and so share nothing
+	delay  int  // of what is written, before it is visible
 	now    time.Time
 	err    error
 
@@ -139,6 +141,7 @@ type simRead struct {
 func newSim(seed uint64, f faults) *sim {
 	s := &sim{r: rand.New(rand.NewPCG(seed, 7)), faults: f, now: time.Unix(1e9, 0)}
 	s.writes, s.crash = 20+s.r.IntN(60), s.r.IntN(3)
+	s.listed, s.delay = s.r.IntN(4) == 0, 1+s.r.IntN(4)
 	first := newState()
 	for range s.r.IntN(16) {
 		first.add(simRow{s.key(), s.value()})
@@ -247,7 +250,9 @@ func (s *sim) happen() {
 	case 0, 1:
 		s.write()
 	case 2, 3:
-		s.visible = min(s.visible+1, s.written)
+		if s.r.IntN(s.delay) == 0 {
+			s.visible = min(s.visible+1, s.written)
+		}
 	case 4:
 		s.executed = min(s.executed+1, s.visible)
 	case 5, 6:
@@ -430,7 +435,7 @@ func (r *simSource) openView() (chunkRead, error) {
 	}
 	if r.cmd.lock {
 		s.locked = true
-		for !r.stopped && s.visible < s.written { // a lock waits for those who have written
+		for !r.stopped && slices.ContainsFunc(s.log[s.visible:], (*simTx).keyless) { // a lock waits for those who have written to the table
 			r.yield()
 		}
 	}
@@ -444,6 +449,9 @@ func (r *simSource) openView() (chunkRead, error) {
 	read.end, _ = r.logEnd(context.Background())
 	if r.cmd.lock {
 		s.locked = false
+	}
+	for range s.r.IntN(20) { // until the SELECT answers
+		r.yield()
 	}
 	return read, nil
 }
@@ -498,7 +506,7 @@ func simTable(name string, key []int) *table {
 // start begins a stream at the target's position.
 func (s *simStream) start() {
 	s.m, s.inbox, s.queue = newWindows(), nil, nil
-	s.m.near, s.m.most = uint64(s.r.IntN(6)), 1+s.r.IntN(5)
+	s.m.near, s.m.most, s.m.tries = uint64(s.r.IntN(6)), 1+s.r.IntN(5), s.r.IntN(3)
 	if s.r.IntN(3) == 0 {
 		s.m.limit = 150 + s.r.IntN(300)
 	}
@@ -576,6 +584,9 @@ func (s *simStream) step() {
 			s.seen.missed++
 			s.m.missed(n.serial)
 		case noteRead:
+			if w := s.m.find(n.serial); s.faults.lateOpen && w != nil && w.keys != nil {
+				clear(w.keys.keys)
+			}
 			s.m.chunkRead(n.serial, n.read)
 		case noteEnd:
 			if !s.coordinates(s.received).Near(n.end, s.m.near) {
@@ -620,22 +631,8 @@ func (s *simStream) command(cmd *command) {
 		cmd.table = s.tables[cmd.req.Table]
 		s.openedAt[cmd.serial] = cmd.received
 		s.scans.opened(s.member, cmd, s.now)
-		s.lateOpen(cmd)
 	}
 	s.effects()
-}
-
-// lateOpen is a fault: a window that is late for its turn gets the rows all the same.
-func (s *simStream) lateOpen(cmd *command) {
-	if !s.faults.lateOpen {
-		return
-	}
-	for _, t := range s.scans.running {
-		if t.reading && t.name != "" && t.name == chunkName(&cmd.req) && !t.holds(s.member) {
-			t.seats = append(t.seats, &seat{member: s.member, serial: cmd.serial, table: cmd.table, opened: true})
-			s.scans.effects = slices.DeleteFunc(s.scans.effects, func(e effect) bool { return e.member == s.member && e.note.serial == cmd.serial })
-		}
-	}
 }
 
 // close takes a window that has closed: its rows belong here.
@@ -734,7 +731,7 @@ func (s *simStream) chunk(item *simItem) {
 func (s *simStream) ask() {
 	request := func(at int, req WindowRequest) {
 		s.windows++
-		req.ID, req.MaxRows, req.IncludeTouched = s.windows, 1+s.r.IntN(5), s.r.IntN(4) == 0
+		req.ID, req.MaxRows, req.IncludeTouched = s.windows, 1+s.r.IntN(5), s.listed
 		s.asked[req.ID] = at
 		s.m.request(req)
 	}
@@ -864,7 +861,7 @@ func TestW1FindsFaults(t *testing.T) {
 		"gtid_executed as the end":           {endExecuted: true},
 		"old key of a moved row lost":        {forgetOldKey: true},
 		"waiting for one of the streams":     {firstOnly: true},
-		"a stream that opens after a read":   {lateOpen: true},
+		"keys remembered after the read":     {lateOpen: true},
 		"changes under a view not seen":      {ignoreNoKey: true},
 		"a stream that runs on under a view": {runOn: true},
 	} {

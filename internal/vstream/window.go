@@ -58,6 +58,7 @@ type windows struct {
 	most   int    // windows at once
 	width  int    // likewise, after some were spoiled by their size
 	budget int64  // bytes of rows that windows may hold
+	tries  int    // of a view without a lock, before one with
 }
 
 // window is a request that is being worked on.
@@ -144,7 +145,7 @@ const (
 
 func newWindows() *windows {
 	return &windows{
-		logs: map[string]*touchLog{}, near: nearBytes, limit: touchedBytes, most: maxOpen, width: maxOpen, budget: heldBytes,
+		logs: map[string]*touchLog{}, near: nearBytes, limit: touchedBytes, most: maxOpen, width: maxOpen, budget: heldBytes, tries: 2,
 	}
 }
 
@@ -334,7 +335,7 @@ func (m *windows) admit(at binlog.Coordinates, caughtUp bool) *command {
 func (m *windows) command(kind commandKind, w *window) *command {
 	return &command{
 		kind: kind, serial: w.serial, req: w.req, attempt: w.small, alone: w.alone || w.attempts > 0,
-		lock: w.req.Whole == WholeLocked && w.attempts > 2, final: w.attempts >= viewAttempts,
+		lock: w.req.Whole == WholeLocked && w.attempts >= m.tries, final: w.attempts >= viewAttempts,
 	}
 }
 
