@@ -59,18 +59,18 @@ var workloads = []workload{
 	{name: "single-row inserts, 25 tables, 100 writers", base: many, transactions: 60_000, writers: 100, workers: []int{1, 20, 100}, floor: 4, statement: insert},
 	{name: "single-row updates, one indexed table", base: four, transactions: 60_000, writers: 16, workers: usual, floor: 5, serial: true, statement: update},
 	{name: "100-row updates, 6,000 transactions", base: four, transactions: 6_000, writers: 16, rows: 100, workers: usual, floor: 1, statement: updateMany},
-	{name: "one update of 200,000 rows", base: big, transactions: 1, writers: 1, rows: 200_000, workers: usual, floor: 1, statement: updateAll},
+	{name: "updates of 200,000 rows, 5 transactions", base: big, transactions: 5, writers: 1, rows: 200_000, workers: usual, floor: 1, statement: updateAll},
 	{name: "wide rows, 2.3 KB: an update and an insert", base: wide, transactions: 60_000, writers: 16, rows: 2, workers: usual, floor: 1.5, statement: updateInsert},
-	{name: "mix, each fsync of the target 1 ms slower", base: four, transactions: 60_000, writers: 16, workers: usual, floor: 3.5, rows: 3, slow: true, statement: mix},
+	{name: "mix, each fsync of the target 1 ms slower", base: four, transactions: 60_000, writers: 16, workers: []int{4, 16}, floor: 3.5, rows: 3, slow: true, statement: mix},
 	{name: "mix, source with one writer", base: four, transactions: 20_000, writers: 1, workers: usual, floor: 3, rows: 3, statement: mix},
 }
 
 // size is how many transactions are recorded.
 func (w workload) size() int {
-	if full() || w.transactions < 10 {
+	if full() {
 		return w.transactions
 	}
-	return w.transactions / 4
+	return (w.transactions + 3) / 4
 }
 
 // key names the recorded backlog; workloads that differ in the target only share it.
