@@ -59,6 +59,9 @@ func makeKeyTables(w *world, rows int) (names []string, rules []filter.Rule) {
 // churn changes the tables of various keys.
 func churn(ctx context.Context, conn *sqlconn.Conn, seed uint64) error {
 	rng := rand.New(rand.NewPCG(seed, 3))
+	if _, err := conn.Exec(ctx, "SET NAMES utf8mb4"); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		n, m := rng.IntN(3000), rng.IntN(3000)
 		sql := []string{

@@ -96,19 +96,7 @@ const (
 
 // loadUnfinished reads what the stream's tables lack.
 func (r *run) loadUnfinished(ctx context.Context, conn *sqlconn.Conn) ([]*unfinished, error) {
-	mine := map[TargetTable]*schema.Table{}
-	for _, tc := range r.order {
-		db, table := r.row.Source.Rules.Split(tc.name)
-		rule := r.row.Source.Rules.Match(db, table)
-		if rule == nil {
-			continue
-		}
-		at := TargetTable{targetDB(rule, db, r.row.DBName), target(rule, table)}
-		mine[at] = nil
-		if p := r.planNamed(tc.name); p != nil {
-			mine[at] = p.Source
-		}
-	}
+	mine := r.targetTables()
 	res, err := conn.Query(ctx, "SELECT db_name, table_name, definitions FROM _braid.deferred ORDER BY db_name, table_name")
 	if err != nil {
 		return nil, fmt.Errorf("read what tables lack: %w", err)
@@ -116,11 +104,13 @@ func (r *run) loadUnfinished(ctx context.Context, conn *sqlconn.Conn) ([]*unfini
 	var todo []*unfinished
 	for _, c := range res.Rows {
 		u := &unfinished{at: TargetTable{string(c[0]), string(c[1])}}
-		def, ours := mine[u.at]
+		name, ours := mine[u.at.DB][u.at.Table]
 		if !ours {
 			continue
 		}
-		u.source = def
+		if p := r.planNamed(name); p != nil {
+			u.source = p.Source
+		}
 		if err := json.Unmarshal(c[2], &u.d); err != nil {
 			return nil, permanent{fmt.Errorf("what %s.%s lacks: %w", u.at.DB, u.at.Table, err)}
 		}

@@ -72,6 +72,9 @@ func (r *run) finishTables(ctx context.Context) (bool, error) {
 		if out.err != nil {
 			return false, fmt.Errorf("finish tables: %w", out.err)
 		}
+		if err := r.rebind(ctx); err != nil {
+			return false, err
+		}
 		f.done = true
 		if len(out.differences) > 0 {
 			text := "definitions differ: " + strings.Join(out.differences, "; ")

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 
 	"braid/internal/apply"
@@ -18,6 +20,7 @@ import (
 // tablePlan is what a table ID of the stream means here.
 type tablePlan struct {
 	*apply.Table
+	def   *vstream.Table
 	copy  *tableCopy // nil when the table is not, and was not, copied
 	merge bool       // other streams of the workflow write to it too
 	owned *filter.Plan
@@ -26,19 +29,21 @@ type tablePlan struct {
 
 // table compiles a definition. Changes that came before belong to the definition before.
 func (r *run) table(ctx context.Context, def *vstream.Table) error {
-	if err := r.commit(ctx); err != nil {
+	if r.plans[def.ID] != nil {
+		if err := r.commit(ctx); err != nil {
+			return err
+		}
+	}
+	target, err := r.targets.take(ctx, r, TargetTable{cmp.Or(def.TargetDB, r.row.DBName), def.Target})
+	if err != nil {
 		return err
 	}
-	db := cmp.Or(def.TargetDB, r.row.DBName)
-	defs, err := schema.Load(ctx, r.conn, db, []string{def.Target})
-	if errors.Is(err, schema.ErrNoTable) {
-		return permanent{errs.New(errs.TableDiffers, nil, "table %s is not on the target, in database %s", def.Target, db).
-			With("Create the table on the target, then start the workflow.")}
-	}
-	if err != nil {
-		return fmt.Errorf("definition of target table %s: %w", def.Target, err)
-	}
-	p := &tablePlan{copy: r.copies[r.name(def.Def)], merge: r.merges(def)}
+	return r.plan(ctx, def, target)
+}
+
+// plan says how a source table is written to a target.
+func (r *run) plan(ctx context.Context, def *vstream.Table, target *schema.Table) (err error) {
+	p := &tablePlan{def: def, copy: r.copies[r.name(def.Def)], merge: r.merges(def)}
 	if err := r.ownership(p, def.Def); err != nil {
 		return err
 	}
@@ -49,7 +54,7 @@ func (r *run) table(ctx context.Context, def *vstream.Table) error {
 		}
 		owner = r.row.Source.Rules.Match(def.Def.DB, def.Def.Name).VindexColumns
 	}
-	if p.Table, err = apply.NewTable(def.Def, defs[0], owner); err != nil {
+	if p.Table, err = apply.NewTable(def.Def, target, owner); err != nil {
 		return err
 	}
 	if err := p.Bind(ctx, r.conn, def.Map); err != nil {
@@ -62,6 +67,87 @@ func (r *run) table(ctx context.Context, def *vstream.Table) error {
 		p.copy.total = def.Def.Rows
 	}
 	return nil
+}
+
+// rebind compiles all tables again, after the targets have changed: whom a foreign key refers to decides what may be written beside what.
+func (r *run) rebind(ctx context.Context) error {
+	if err := r.commit(ctx); err != nil {
+		return err
+	}
+	r.targets = targets{}
+	for _, id := range slices.Sorted(maps.Keys(r.plans)) {
+		if err := r.table(ctx, r.plans[id].def); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// targets are definitions of target tables that were read at once, because a stream may have thousands. Each is used once: whoever describes a table
+// again does so because it has changed.
+type targets struct {
+	loaded bool
+	tables map[TargetTable]*schema.Table
+}
+
+func (t *targets) take(ctx context.Context, r *run, at TargetTable) (*schema.Table, error) {
+	if !t.loaded {
+		if err := t.load(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	if def := t.tables[at]; def != nil {
+		delete(t.tables, at)
+		return def, nil
+	}
+	defs, err := schema.Load(ctx, r.conn, at.DB, []string{at.Table})
+	if errors.Is(err, schema.ErrNoTable) {
+		return nil, permanent{errs.New(errs.TableDiffers, nil, "table %s is not on the target, in database %s", at.Table, at.DB).
+			With("Create the table on the target, then start the workflow.")}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("definition of target table %s: %w", at.Table, err)
+	}
+	return defs[0], nil
+}
+
+// load reads what the stream's copies write to, if that is much.
+func (t *targets) load(ctx context.Context, r *run) error {
+	t.loaded, t.tables = true, map[TargetTable]*schema.Table{}
+	if len(r.order) < manyTables {
+		return nil
+	}
+	for _, db := range slices.Sorted(maps.Keys(r.targetTables())) {
+		defs, err := schema.Load(ctx, r.conn, db, nil)
+		if err != nil {
+			return fmt.Errorf("definitions of target tables: %w", err)
+		}
+		for _, def := range defs {
+			t.tables[TargetTable{db, def.Name}] = def
+		}
+	}
+	return nil
+}
+
+// manyTables is from when on all of a database are read at once.
+const manyTables = 8
+
+// targetTables are the names of the tables that the stream's copies write to, by database, with their source table.
+func (r *run) targetTables() map[string]map[string]string {
+	all := map[string]map[string]string{}
+	for _, tc := range r.order {
+		db, table := r.row.Source.Rules.Split(tc.name)
+		rule := r.row.Source.Rules.Match(db, table)
+		if rule == nil {
+			continue
+		}
+		db = targetDB(rule, db, r.row.DBName)
+		if all[db] == nil {
+			all[db] = map[string]string{}
+		}
+		all[db][target(rule, table)] = tc.name
+	}
+	return all
 }
 
 // explainWriter tells how the table's changes are written, and why.

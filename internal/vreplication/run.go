@@ -41,6 +41,7 @@ type run struct {
 	copies  map[string]*tableCopy // by source table; those that are, or were, copied
 	order   []*tableCopy
 	plans   map[uint32]*tablePlan
+	targets targets
 	windows windows
 	differ  *differ
 
@@ -282,6 +283,7 @@ func (r *run) item(ctx context.Context, item vstream.Item) error {
 	case *vstream.Table:
 		return r.table(ctx, it)
 	case *vstream.DDL:
+		r.targets = targets{loaded: true} // it may be run on the target
 		return r.ddl(ctx, it)
 	}
 	return permanent{fmt.Errorf("the stream sent a %T, which this version does not know", item)}
