@@ -221,6 +221,40 @@ func (e *Encoder) BeginRows(dst []byte, h EventHeader, flags uint16) []byte {
 	return dst
 }
 
+// BeginKeyRows is BeginRows for updates and deletes whose images before have the cells of some columns only: those of the table's key, by their
+// places in the target's table, ascending. AppendKey takes the place of AppendImage for them.
+func (e *Encoder) BeginKeyRows(dst []byte, h EventHeader, flags uint16, key []int) []byte {
+	dst = appendTableID(BeginEvent(dst, h), e.tableID)
+	dst = binary.LittleEndian.AppendUint16(dst, flags)
+	dst = binary.LittleEndian.AppendUint16(dst, 2)
+	dst = appendLength(dst, uint64(e.count))
+	bitmap := len(dst)
+	dst = append(dst, make([]byte, (e.count+7)/8)...)
+	for _, i := range key {
+		dst[bitmap+i>>3] |= 1 << (i & 7)
+	}
+	if h.Type == EventUpdateRows {
+		dst = e.allColumns(dst)
+	}
+	return dst
+}
+
+// AppendKey appends the cells of a key, none of which is NULL.
+func (e *Encoder) AppendKey(dst []byte, im *Image, key []int) ([]byte, error) {
+	for left := len(key); left > 0; left -= 8 {
+		dst = append(dst, 0)
+	}
+	for _, i := range key {
+		c := e.column(i)
+		at := im.cells[c]
+		if at.from < 0 {
+			return dst, fmt.Errorf("the key column %s is NULL", im.columns[c].name)
+		}
+		dst = append(dst, im.body[int(at.from)-im.columns[c].prefix:at.to]...)
+	}
+	return dst, nil
+}
+
 // EndStatement sets StmtEnd in the row event that begins at start.
 func EndStatement(events []byte, start int) { events[start+headerSize+6] |= StmtEnd }
 

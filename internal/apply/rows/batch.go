@@ -86,6 +86,9 @@ type Batch struct {
 
 	events   events
 	decoders map[*native]*rowimage.Decoder
+	// the one that was used last
+	lastNative  *native
+	lastDecoder *rowimage.Decoder
 }
 
 // packet is what is sent at once: text[from:to], which is the statements up to stmts that no packet before it has.

@@ -31,10 +31,23 @@ func (b *Batch) event(t *Table, typ byte, op vstream.Op, first, second image) er
 		flags |= rowimage.NoForeignKeyChecks
 	}
 	e.begin(t, typ, flags)
-	if err := b.appendImage(t, first.raw); err != nil || second.raw == nil {
+	if err := b.appendFirst(t, typ, first.raw); err != nil || second.raw == nil {
 		return err
 	}
 	return b.appendImage(t, second.raw)
+}
+
+// appendFirst appends the image by which a row is found, or the one that is written.
+func (b *Batch) appendFirst(t *Table, typ byte, raw []byte) error {
+	n := t.native
+	if typ == rowimage.EventWriteRows || n.key == nil {
+		return b.appendImage(t, raw)
+	}
+	im, err := b.cells(t, raw)
+	if err == nil {
+		b.events.rows, err = n.encoder.AppendKey(b.events.rows, im, n.key)
+	}
+	return err
 }
 
 // setExecMode says what a row event does that does not find what it expects: in IDEMPOTENT, a write goes over the row that is there, and a
@@ -53,27 +66,37 @@ func (b *Batch) setExecMode(m Mode) {
 
 // appendImage appends an image to the row event, with the target's columns in their order.
 func (b *Batch) appendImage(t *Table, raw []byte) error {
-	n := t.native
-	if n.layout == nil {
+	if t.native.encoder.Verbatim() {
 		b.events.rows = append(b.events.rows, raw...)
 		return nil
 	}
-	d := b.decoders[n]
-	if d == nil {
-		var err error
-		if d, err = n.layout.Decoder(t.Source); err != nil {
-			return err
-		}
-		if b.decoders == nil {
-			b.decoders = map[*native]*rowimage.Decoder{}
-		}
-		b.decoders[n] = d
-	}
-	im, err := d.Image(raw)
+	im, err := b.cells(t, raw)
 	if err == nil {
-		b.events.rows = n.encoder.AppendImage(b.events.rows, im)
+		b.events.rows = t.native.encoder.AppendImage(b.events.rows, im)
 	}
 	return err
+}
+
+// maxDecoders bounds what is kept of tables that may have got other definitions since.
+const maxDecoders = 1 << 12
+
+// cells finds the cells of an image. It is valid until the next call for the same table.
+func (b *Batch) cells(t *Table, raw []byte) (*rowimage.Image, error) {
+	if b.lastNative != t.native {
+		d := b.decoders[t.native]
+		if d == nil {
+			var err error
+			if d, err = t.native.layout.Decoder(t.Source); err != nil {
+				return nil, err
+			}
+			if b.decoders == nil || len(b.decoders) >= maxDecoders {
+				b.decoders = map[*native]*rowimage.Decoder{}
+			}
+			b.decoders[t.native] = d
+		}
+		b.lastNative, b.lastDecoder = t.native, d
+	}
+	return b.lastDecoder.Image(raw)
 }
 
 // limits are what a packet may hold, so that the server takes it.

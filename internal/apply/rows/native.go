@@ -17,7 +17,8 @@ import (
 // native is what the native writer needs of a table: an encoder of events for the target's table. It is immutable.
 type native struct {
 	encoder *rowimage.Encoder
-	layout  *rowimage.TableMap // of the source's images, when their cells have to be found
+	layout  *rowimage.TableMap // of the source's images, to find their cells
+	key     []int              // places of the target's primary key: all that is sent of an image before; nil: all of it is
 }
 
 // tableIDs numbers the tables of all streams: within one statement, no two tables may have the same id.
@@ -45,10 +46,15 @@ func newNative(t *Table, body []byte) (*native, error) {
 	if old := m.OldTimes(); old != "" {
 		return nil, fmt.Errorf("column %s has the time format of servers before 5.6", old)
 	}
-	n := &native{}
-	if columns != nil {
-		n.layout = m
+	n := &native{layout: m}
+	for _, c := range t.Target.PrimaryKey {
+		place := c // the source has all columns of the key, and in front of it no column is missing
+		if columns != nil {
+			place = slices.Index(columns, t.Source.Column(t.Target.Columns[c].Name))
+		}
+		n.key = append(n.key, place)
 	}
+	slices.Sort(n.key)
 	id := tableIDs.Add(1) % maxTableID
 	n.encoder, err = m.Encoder(body, id+1, t.Target.DB, t.Target.Name, columns)
 	return n, err
@@ -134,7 +140,11 @@ func (e *events) begin(t *Table, typ byte, flags uint16) {
 		e.maps = t.native.encoder.AppendTableMap(e.maps, rowimage.EventHeader{}, false)
 	}
 	e.table, e.typ, e.flags, e.start = t, typ, flags, len(e.rows)
-	e.rows = t.native.encoder.BeginRows(e.rows, rowimage.EventHeader{Type: typ}, flags)
+	if typ == rowimage.EventWriteRows || t.native.key == nil {
+		e.rows = t.native.encoder.BeginRows(e.rows, rowimage.EventHeader{Type: typ}, flags)
+	} else {
+		e.rows = t.native.encoder.BeginKeyRows(e.rows, rowimage.EventHeader{Type: typ}, flags, t.native.key)
+	}
 }
 
 func (e *events) end() {

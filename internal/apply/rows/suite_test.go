@@ -114,12 +114,15 @@ type way struct {
 	foreignKeys bool
 }
 
-func (w way) String() string {
-	name := "native"
+func (w way) writer() string {
 	if w.sql {
-		name = "sql"
+		return "sql"
 	}
-	return fmt.Sprintf("%s,%s,single=%t,group=%d,fk=%t", name, w.mode, w.single, w.group, w.foreignKeys)
+	return "native"
+}
+
+func (w way) String() string {
+	return fmt.Sprintf("%s,%s,single=%t,group=%d,fk=%t", w.writer(), w.mode, w.single, w.group, w.foreignKeys)
 }
 
 // ways are all that must give the same tables.
