@@ -226,7 +226,7 @@ func (a *Applier) Add(ctx context.Context, tx *vstream.Transaction) error {
 		return a.fragment(e, tx, bytes)
 	}
 	d := a.depend(tx)
-	e = &entry{seq: d.Seq, floor: d.Floor, preds: append([]uint64(nil), d.Preds...), view: a.tables.View(), parts: []*vstream.Transaction{tx}, bytes: bytes, large: !tx.Last}
+	e = &entry{seq: d.Seq, floor: d.Floor, preds: append([]uint64(nil), d.Preds...), parts: []part{{tx, a.tables.View()}}, bytes: bytes, large: !tx.Last}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if tx.Last {
@@ -280,7 +280,7 @@ func (a *Applier) fragment(e *entry, tx *vstream.Transaction, bytes int) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e.parts = append(e.parts, tx)
+	e.parts = append(e.parts, part{tx, a.tables.View()})
 	e.bytes += bytes
 	a.mu.bytes += bytes
 	if e.group == nil {
@@ -431,6 +431,12 @@ func (a *Applier) SetOrder(ctx context.Context, o Order) error {
 
 // SetWorkers changes how many sessions there may be, on a complete prefix.
 func (a *Applier) SetWorkers(ctx context.Context, n int) error {
+	a.mu.Lock()
+	same := a.mu.workers == max(n, 1)
+	a.mu.Unlock()
+	if same {
+		return nil
+	}
 	return a.between(ctx, func() { a.mu.workers = max(n, 1) })
 }
 

@@ -251,6 +251,29 @@ func TestLargeTransaction(t *testing.T) {
 	require.Equal(t, server+":1-2", b.position().String())
 }
 
+// A large transaction may be the first to change a table: it is described between two fragments.
+func TestTableDescribedBetweenFragments(t *testing.T) {
+	b := newBed(t, Strict)
+	b.exec("CREATE TABLE second LIKE t")
+	defs, err := schema.Load(t.Context(), b.conn, b.cfg.DB, []string{"second"})
+	require.NoError(t, err)
+	second, err := NewTable(defs[0], defs[0], nil)
+	require.NoError(t, err)
+	second.Mode = Strict
+	first := b.tx(ins("1 a 1 2"))
+	first.Last = false
+	b.add(first)
+	require.NoError(t, b.drain())
+	b.ap.SetTable(2, second)
+	last := *first
+	last.Changes, last.Last = []vstream.Change{{TableID: 2, Op: vstream.Insert, After: row("2 b 1 2")}}, true
+	b.add(&last)
+	require.NoError(t, b.drain())
+	require.Equal(t, "1", b.one("SELECT COUNT(*) FROM t"))
+	require.Equal(t, "1", b.one("SELECT COUNT(*) FROM second"))
+	require.Equal(t, server+":1", b.position().String())
+}
+
 // Deadlocks and lock waits repeat the packet until it is through.
 func TestLocksAreWaitedFor(t *testing.T) {
 	b := newBed(t, Strict)

@@ -11,15 +11,15 @@ import (
 // entry is a transaction, or a chunk, of the queue.
 type entry struct {
 	seq   uint64
-	floor uint64   // everything up to here must come before
-	preds []uint64 // and these
-	view  *rows.View
+	floor uint64     // everything up to here must come before
+	preds []uint64   // and these
+	view  *rows.View // of a chunk
 	bytes int
 
-	parts  []*vstream.Transaction // one, or the fragments that were not sent yet
-	large  bool                   // comes in fragments: runs alone, when all before it is committed
-	last   bool                   // all of it has come
-	chunk  *Chunk                 // instead of parts
+	parts  []part // one, or the fragments that were not sent yet
+	large  bool   // comes in fragments: runs alone, when all before it is committed
+	last   bool   // all of it has come
+	chunk  *Chunk // instead of parts
 	gtid   string
 	own    gtid.GTID
 	xa     gtid.GTID // Prepared; none as a rule
@@ -29,6 +29,13 @@ type entry struct {
 	group *group // that has it
 	run   bool   // was, or is being, executed by its group
 	done  bool   // is committed
+}
+
+// part is a transaction, or a fragment of one, with the tables as they were described in front of it: a fragment may be the first to
+// change a table.
+type part struct {
+	tx   *vstream.Transaction
+	view *rows.View
 }
 
 // queue is the group assigned queue: everything from the low-water mark on, with what the position is made of.

@@ -287,7 +287,7 @@ func (w *worker) execute(ctx context.Context, g *group, entries []*entry) error 
 				blocked = append(blocked, e)
 				continue
 			}
-			if err := w.session.Add(ctx, e.view, e.parts[0]); err != nil {
+			if err := w.session.Add(ctx, e.parts[0].view, e.parts[0].tx); err != nil {
 				return err
 			}
 		}
@@ -371,7 +371,7 @@ func (w *worker) await(ctx context.Context, g *group, cond func() bool) error {
 // fragments gives the session a large transaction as it comes. What was sent is not kept.
 func (w *worker) fragments(ctx context.Context, g *group, e *entry) error {
 	for {
-		var parts []*vstream.Transaction
+		var parts []part
 		var last bool
 		err := w.await(ctx, g, func() bool {
 			if parts, last = e.parts, e.last; len(parts) > 0 || last {
@@ -384,11 +384,11 @@ func (w *worker) fragments(ctx context.Context, g *group, e *entry) error {
 			return err
 		}
 		g.cut = true
-		for _, tx := range parts {
-			if err := w.session.Add(ctx, e.view, tx); err != nil {
+		for _, p := range parts {
+			if err := w.session.Add(ctx, p.view, p.tx); err != nil {
 				return err
 			}
-			w.release(e, size(tx))
+			w.release(e, size(p.tx))
 		}
 		if last {
 			return nil
@@ -479,7 +479,8 @@ func (w *worker) single(ctx context.Context, g *group, prepare func() error) err
 	w.a.mu.Lock()
 	g.since = time.Now()
 	w.a.mu.Unlock()
-	err := w.session.Add(ctx, first[0].view, first[0].parts[0])
+	p := &first[0].parts[0]
+	err := w.session.Add(ctx, p.view, p.tx)
 	if err == nil {
 		err = w.session.Commit(ctx, w.control(g, first)...)
 	}

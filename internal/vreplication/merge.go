@@ -31,6 +31,27 @@ func (r *run) writers(db, table string) []*row {
 	return others
 }
 
+// mayMerge says that some table may be merged, before the stream has described one: what is contested is settled one transaction after the
+// other, so the applier has one worker then.
+func (r *run) mayMerge() bool {
+	for i := range r.row.Source.Rules.Rules {
+		ours := &r.row.Source.Rules.Rules[i]
+		if ours.Vindex == "" {
+			continue // it is refused, if it merges
+		}
+		for _, o := range r.others {
+			for j := range o.Source.Rules.Rules {
+				rule := &o.Source.Rules.Rules[j]
+				same := strings.EqualFold(target(rule, rule.Table), target(ours, ours.Table))
+				if same || strings.HasPrefix(rule.Table, "/") || strings.HasPrefix(ours.Table, "/") {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 func target(rule *filter.Rule, table string) string {
 	if rule.Target != "" {
 		return rule.Target

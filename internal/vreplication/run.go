@@ -154,7 +154,7 @@ func (r *run) load(ctx context.Context) error {
 	r.plans = map[uint32]*tablePlan{}
 	r.windows.open = map[uint64]*window{}
 	r.ap = apply.New(apply.Config{
-		Workers: r.row.Source.Workers, Mode: r.row.Source.Parallel, Order: r.commitOrder(),
+		Workers: r.workers(), Mode: r.row.Source.Parallel, Order: r.commitOrder(),
 		Connect: r.connect, Control: r.conn, SaveLane: r.saveLane, SaveBase: r.saveBase, Committed: r.committed, Repeats: r.repeats,
 		Rows: rows.SessionConfig{Contest: r.contest, Contested: r.contested.any, Kept: r.kept},
 	}, r.row.Pos)
@@ -396,6 +396,13 @@ func (r *run) delay(ctx context.Context, tx *vstream.Transaction) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+func (r *run) workers() int {
+	if r.mayMerge() {
+		return 1
+	}
+	return r.row.Source.Workers
 }
 
 // commitOrder is relaxed while tables are copied: nobody is to read the target then.
