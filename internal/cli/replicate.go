@@ -41,6 +41,7 @@ type replicateFlags struct {
 	order          string
 	onDDL          string
 	stopAt, skip   string
+	copyReplicas   []string
 }
 
 func (a *app) replicateCmd() *cobra.Command {
@@ -73,6 +74,14 @@ func (a *app) replicateCmd() *cobra.Command {
 	fl.BoolVar(&f.cfg.Once, "once", false, "stop when everything is applied that the source had when the copy was complete")
 	fl.StringVar(&f.skip, "skip", "", "GTID set: transactions to count as applied, without applying them; it is recorded")
 	fl.BoolVar(&f.cfg.AllowNonEmpty, "allow-nonempty", false, "copy into tables that have rows: those with the source's keys are overwritten, others stay")
+	l := &f.cfg.Throttle
+	fl.Int64Var(&l.SourceHistory, "copy-max-history", 0, "pause the copy while the source's history list is longer (default: not looked at)")
+	fl.DurationVar(&l.CommitLatency, "copy-max-commit-latency", 0, "pause the copy while commits on the target take longer (default: not looked at)")
+	fl.Int64Var(&l.Threads, "copy-max-threads", 0, "pause the copy while more threads run on the target (default: not looked at)")
+	fl.StringArrayVar(&f.copyReplicas, "copy-replica", nil, "DSN of a replica of either server whose lag pauses the copy, or @file (may be repeated)")
+	fl.DurationVar(&l.ReplicaLag, "copy-max-replica-lag", 0, "pause the copy while one of these replicas is further behind")
+	fl.StringVar(&l.Query, "copy-query", "", "pause the copy while this statement, run on the target, returns more than --copy-query-max")
+	fl.Float64Var(&l.QueryMax, "copy-query-max", 0, "see --copy-query")
 	return cmd
 }
 
@@ -83,6 +92,13 @@ func (f *replicateFlags) parse() (err error) {
 	}
 	if f.cfg.Target, err = readDSN("target", f.target, "BRAID_TARGET_PASSWORD"); err != nil {
 		return err
+	}
+	for _, dsn := range f.copyReplicas {
+		replica, err := readDSN("copy-replica", dsn, "BRAID_REPLICA_PASSWORD")
+		if err != nil {
+			return err
+		}
+		f.cfg.Throttle.Replicas = append(f.cfg.Throttle.Replicas, replica)
 	}
 	for _, step := range []struct {
 		flag string

@@ -10,6 +10,7 @@ import (
 	"braid/internal/filter"
 	"braid/internal/gtid"
 	"braid/internal/sqlconn"
+	"braid/internal/throttle"
 	"braid/internal/vreplication"
 	"braid/internal/writeset"
 )
@@ -31,7 +32,8 @@ type Config struct {
 	Once   bool     // stop when everything is applied that the source had when the copy was complete
 	Skip   gtid.Set // transactions not to apply
 
-	AllowNonEmpty bool // copy into tables that have rows
+	AllowNonEmpty bool            // copy into tables that have rows
+	Throttle      throttle.Limits // of the copy
 }
 
 // DefaultName is the name of a stream that was given none.
@@ -63,6 +65,9 @@ func (c *Config) Validate() (filter.Rules, error) {
 	}
 	if c.Once && !c.StopAt.Empty() {
 		bad = append(bad, errors.New("--once and --stop-at exclude each other"))
+	}
+	if err := c.Throttle.Validate(); err != nil {
+		bad = append(bad, err)
 	}
 	rules, err := c.Selection.Rules()
 	if err != nil {

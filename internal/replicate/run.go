@@ -16,6 +16,7 @@ import (
 	"braid/internal/filter"
 	"braid/internal/gtid"
 	"braid/internal/sqlconn"
+	"braid/internal/throttle"
 	"braid/internal/topo"
 	"braid/internal/vreplication"
 	"braid/internal/vstream"
@@ -272,7 +273,8 @@ func (r *replication) start(ctx context.Context) error {
 		OpenSource: func(context.Context, string, string, []topo.TabletType) (vstream.Source, error) {
 			return r.local, nil
 		},
-		Log: r.log,
+		Log:    r.log,
+		Probes: func(string, string) []throttle.Probe { return r.cfg.Throttle.Probes(r.cfg.Source, r.cfg.Target) },
 	})
 	_, err := r.engine.Put(ctx, vreplication.Spec{
 		Workflow: r.cfg.Name, Keyspace: sourceKeyspace, Shard: sourceShard, Rules: r.rules, OnDDL: r.cfg.OnDDL, Workers: r.cfg.Workers,

@@ -144,3 +144,24 @@ func TestUsable(t *testing.T) {
 	require.EqualValues(t, 1045, sqlconn.ErrCode(why[0]))
 	usable[0].Close()
 }
+
+func TestLimits(t *testing.T) {
+	var none Limits
+	require.NoError(t, none.Validate())
+	require.Empty(t, none.Probes(sqlconn.Config{}, sqlconn.Config{}))
+	all := Limits{SourceHistory: 1, CommitLatency: 2 * time.Second, Threads: 3, Replicas: []sqlconn.Config{{Addr: "db3:3306"}}, ReplicaLag: 4 * time.Second, Query: "SELECT 1", QueryMax: 5}
+	require.NoError(t, all.Validate())
+	var figures []Figure
+	for _, p := range all.Probes(sqlconn.Config{Addr: "a"}, sqlconn.Config{Addr: "b"}) {
+		figures = append(figures, p.Figure())
+	}
+	require.Equal(t, []Figure{
+		{"history list length", "source", Count, 1}, {"commit latency", "target", Seconds, 2}, {"number of running threads", "target", Count, 3},
+		{"replication lag", "replica db3:3306", Seconds, 4}, {"throttle query", "target", Count, 5},
+	}, figures)
+	bad := Limits{SourceHistory: -1, ReplicaLag: time.Second, QueryMax: 1}
+	err := bad.Validate()
+	for _, text := range []string{"negative", "belong together", "no query"} {
+		require.ErrorContains(t, err, text)
+	}
+}
