@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -103,6 +104,7 @@ func torture(t *testing.T, c combination, seed uint64, length time.Duration) {
 	t.Logf("seed %d: TORTURE_ONLY=%s TORTURE_SEED=%d TORTURE_MINUTES=1 make torture", seed, c, seed)
 	o.source = mysqldtest.New(t, mysqldtest.Options{})
 	o.target = mysqldtest.New(t, mysqldtest.Options{})
+	t.Cleanup(o.keep)
 	if c.writer == "sql" {
 		for _, host := range []string{"127.0.0.1", "localhost"} {
 			mysqldtest.Exec(t, o.target, "SET sql_log_bin=0", fmt.Sprintf("REVOKE BINLOG_ADMIN, REPLICATION_APPLIER ON *.* FROM %s@'%s'", mysqld.AdminUser, host))
@@ -124,6 +126,27 @@ func torture(t *testing.T, c combination, seed uint64, length time.Duration) {
 	require.NoError(t, o.storm.Run(t.Context(), 200, 0)) // rows to copy
 	o.run(length)
 	o.settle()
+}
+
+// keep copies the source's binlog of a round that failed to TORTURE_LOGS, for `braid binlog tail FILE…`.
+func (o *round) keep() {
+	dir := os.Getenv("TORTURE_LOGS")
+	if dir == "" || !o.t.Failed() {
+		return
+	}
+	files, err := filepath.Glob(filepath.Join(o.source.Dir(), "data", "binlog.0*"))
+	for _, file := range files {
+		var log []byte
+		if log, err = os.ReadFile(file); err == nil {
+			err = os.WriteFile(filepath.Join(dir, o.c.String()+"-"+filepath.Base(file)), log, 0o600)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err != nil {
+		o.t.Errorf("keep the binlog: %v", err)
+	}
 }
 
 // run lets everything loose for some time.
