@@ -41,6 +41,10 @@ type Table struct {
 	Charset     string       `json:"charset,omitempty"`
 	Collation   string       `json:"collation,omitempty"`
 	Rows        int64        `json:"rows,omitempty"` // the server's estimate
+	// Derived: the definition was made of what the binlog says about a table that the source does not have any more as it was. Columns, their
+	// order and how their values are stored are right; what the binlog does not tell (ZEROFILL, the kind of a geometry, which columns are
+	// generated, unique keys) may be missing.
+	Derived bool `json:"derived,omitempty"`
 	// CreateStatement is SHOW CREATE TABLE. It makes the same table only under NAMES utf8mb4: under NAMES binary its literals, members
 	// of ENUMs among them, would be taken for bytes in the column's character set.
 	CreateStatement string `json:"create_statement,omitempty"`

@@ -66,6 +66,9 @@ type Table struct {
 // NewTable compiles a table. The target must have every column of the source, with the same type; what it has more must
 // be nullable, generated or have a default. A table without a key can only be written in mode Strict. owner names the vindex columns when several sources write to the table.
 func NewTable(source, target *schema.Table, owner []string) (*Table, error) {
+	if source.Derived {
+		source = complete(source, target)
+	}
 	t := &Table{Source: source, Target: target, Mode: Strict, key: source.KeyColumns()}
 	if len(t.key) == 0 && len(owner) > 0 {
 		return nil, errs.New(errs.NoPrimaryKey, nil, "table %s has no primary key, nor a unique key without NULLs: rows of several sources cannot be told apart", source.Name)
@@ -83,6 +86,59 @@ func NewTable(source, target *schema.Table, owner []string) (*Table, error) {
 	}
 	t.compile()
 	return t, nil
+}
+
+// complete fills in what a derived definition cannot know from the target's, which follows the source's: at this place of the stream both are
+// the same, or the target was changed by others.
+func complete(source, target *schema.Table) *schema.Table {
+	whole := *source
+	whole.Columns = slices.Clone(source.Columns)
+	for i := range whole.Columns {
+		c := &whole.Columns[i]
+		j := target.Column(c.Name)
+		if j < 0 {
+			continue
+		}
+		if d := &target.Columns[j]; stored(c) == stored(d) {
+			c.DataType, c.ColumnType, c.Generated, c.Expression, c.AutoIncrement = d.DataType, d.ColumnType, d.Generated, d.Expression, d.AutoIncrement
+		}
+	}
+	if len(whole.KeyColumns()) == 0 {
+		for _, key := range target.UniqueKeys {
+			if columns := sameColumns(key, target, &whole); columns != nil {
+				whole.UniqueKeys = append(whole.UniqueKeys, columns)
+			}
+		}
+	}
+	return &whole
+}
+
+// stored is what two columns must have in common to be one that the binlog has told less of.
+func stored(c *schema.Column) string {
+	switch c.DataType {
+	case "geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geomcollection", "geometrycollection":
+		return "geometry"
+	case "decimal", "bit":
+		return fmt.Sprint(c.DataType, c.Unsigned, c.Precision, c.Scale)
+	case "char", "varchar", "binary", "varbinary":
+		return fmt.Sprint(c.DataType, c.Length, c.Collation)
+	case "enum", "set":
+		return fmt.Sprintf("%s %q %s", c.DataType, c.EnumValues, c.Collation)
+	}
+	return fmt.Sprint(c.DataType, c.Unsigned, c.Fsp, c.Collation)
+}
+
+// sameColumns finds a key's columns by name; nil if one is not there.
+func sameColumns(key []int, from, to *schema.Table) []int {
+	columns := make([]int, 0, len(key))
+	for _, k := range key {
+		i := to.Column(from.Columns[k].Name)
+		if i < 0 {
+			return nil
+		}
+		columns = append(columns, i)
+	}
+	return columns
 }
 
 // match compares both definitions. Its error shows both sides.

@@ -1,0 +1,38 @@
+package rows
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"braid/internal/schema"
+)
+
+// What the binlog does not tell of a table that is gone is taken from the target, what it tells otherwise is a difference.
+func TestDerivedDefinition(t *testing.T) {
+	column := func(name, typ, full string) schema.Column {
+		return schema.Column{Name: name, DataType: typ, ColumnType: full}
+	}
+	derived := func() *schema.Table {
+		return &schema.Table{Name: "t", Derived: true, Columns: []schema.Column{
+			column("k", "int", "int"), column("g", "geometry", "geometry"), column("z", "int", "int"), column("v", "bigint", "bigint"),
+		}}
+	}
+	target := &schema.Table{Name: "t", UniqueKeys: [][]int{{0}}, Columns: []schema.Column{
+		column("k", "int", "int"), column("g", "point", "point"), column("z", "int", "int(10) zerofill"), column("v", "bigint", "bigint"),
+	}}
+	target.Columns[3].Generated = true
+	table, err := NewTable(derived(), target, nil)
+	require.NoError(t, err)
+	require.Equal(t, []int{0}, table.key)
+	require.Equal(t, []int{0, 1, 2}, table.write, "generated columns are not written")
+
+	other := derived()
+	other.Columns[2] = column("z", "smallint", "smallint")
+	_, err = NewTable(other, target, nil)
+	require.ErrorContains(t, err, "z: source smallint, target int(10) zerofill")
+	other = derived()
+	other.Derived = false
+	_, err = NewTable(other, target, nil)
+	require.ErrorContains(t, err, "g: source geometry, target point")
+}
