@@ -25,7 +25,7 @@
 //
 // For a filter, or for a user who needs bytes and not values, a [Cursor] stops after the first step: [Image.Raw] is a cell as the binlog
 // has it, and a row can be found again by its offset in the body. An [Encoder] makes events of images, for another table, with some
-// of the columns: what a BINLOG statement takes.
+// of the columns: what a BINLOG statement takes. A [Keeper] copies images out of events, raw and canonical cells in one piece.
 //
 // # Invariants
 //
