@@ -64,12 +64,15 @@ func (r *readers) enter(m *member) {
 func (r *readers) leave(m *member) (last bool) {
 	r.do(func(s *scans, now time.Time) { s.leave(m, now) })
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if last = len(r.mu.scans.members) == 0; last {
-		r.closeIdle()
-		if r.mu.timer != nil {
-			r.mu.timer.Stop()
+	last = len(r.mu.scans.members) == 0
+	for _, timer := range []*time.Timer{r.mu.timer, r.mu.reap} {
+		if last && timer != nil {
+			timer.Stop()
 		}
+	}
+	r.mu.Unlock()
+	if last {
+		r.closeIdle()
 	}
 	return last
 }
@@ -77,12 +80,15 @@ func (r *readers) leave(m *member) (last bool) {
 // wait returns when no read is under way any more.
 func (r *readers) wait() { r.done.Wait() }
 
-// closeIdle closes the sessions that nobody uses. The lock is held.
+// closeIdle closes the sessions that nobody uses.
 func (r *readers) closeIdle() {
-	for _, src := range r.mu.idle {
+	r.mu.Lock()
+	idle := r.mu.idle
+	r.mu.idle = nil
+	r.mu.Unlock()
+	for _, src := range idle {
 		src.close()
 	}
-	r.mu.idle = nil
 }
 
 // do changes who reads what, and does what follows.
@@ -196,23 +202,22 @@ func (r *readers) borrow() readerSource {
 }
 
 func (r *readers) giveBack(src readerSource) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.mu.scans.members) == 0 || len(r.mu.idle) > r.mu.scans.sessions {
+	if !r.keep(src) {
 		src.close()
-		return
-	}
-	r.mu.idle = append(r.mu.idle, src)
-	if r.mu.reap == nil {
-		r.mu.reap = time.AfterFunc(timeouts.ReaderIdle, r.reapIdle)
-	} else {
-		r.mu.reap.Reset(timeouts.ReaderIdle)
 	}
 }
 
-// reapIdle closes sessions that were not used for a while.
-func (r *readers) reapIdle() {
+func (r *readers) keep(src readerSource) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.closeIdle()
+	if len(r.mu.scans.members) == 0 || len(r.mu.idle) > r.mu.scans.sessions {
+		return false
+	}
+	r.mu.idle = append(r.mu.idle, src)
+	if r.mu.reap == nil {
+		r.mu.reap = time.AfterFunc(timeouts.ReaderIdle, r.closeIdle)
+	} else {
+		r.mu.reap.Reset(timeouts.ReaderIdle)
+	}
+	return true
 }
