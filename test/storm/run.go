@@ -176,7 +176,9 @@ func (s *Storm) End(ctx context.Context) error {
 // xid reads formatID, gtrid_length, bqual_length and 0x… of both.
 func xid(row [][]byte) string {
 	var format, g, q int
-	fmt.Sscan(string(row[0])+" "+string(row[1])+" "+string(row[2]), &format, &g, &q)
+	if _, err := fmt.Sscan(string(row[0])+" "+string(row[1])+" "+string(row[2]), &format, &g, &q); err != nil {
+		panic(fmt.Sprintf("XA RECOVER answers %q: %v", row, err))
+	}
 	hex := strings.TrimPrefix(string(row[3]), "0x")
 	return fmt.Sprintf("X'%s',X'%s',%d", hex[:2*g], hex[2*g:2*g+2*q], format)
 }
