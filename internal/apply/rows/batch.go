@@ -110,8 +110,8 @@ func (b *Batch) Len() int { return len(b.buf) }
 // Empty says that nothing was added.
 func (b *Batch) Empty() bool { return len(b.stmts) == 0 }
 
-// Source names the source transaction of the following changes, for messages.
-func (b *Batch) Source(gtid string) { b.gtid = gtid }
+// source names the source transaction of the following changes, for messages.
+func (b *Batch) source(gtid string) { b.gtid = gtid }
 
 // Control adds a statement of ours; none when it is empty.
 func (b *Batch) Control(sql string) {

@@ -10,7 +10,7 @@ func (b *Batch) writesEvents(t *Table) bool { return b.rowEvents && t.useNative(
 
 // sends says that an image goes into a row event: it is there in the binlog's form, and its statement fits into a packet.
 func (b *Batch) sends(t *Table, im image) bool {
-	return im.raw != nil && b.writesEvents(t) && len(im.raw) <= b.most.events
+	return im.raw != nil && b.writesEvents(t) && len(im.raw) <= b.most.image
 }
 
 // event adds a row to the BINLOG statement under construction, or begins another.
@@ -103,12 +103,13 @@ func (b *Batch) cells(t *Table, raw []byte) (*rowimage.Image, error) {
 type limits struct {
 	packet    int // max_allowed_packet
 	statement int // text of a statement before its last row
-	events    int // bytes of row events in a statement, before they are encoded
+	events    int // bytes of row events in a statement, before they are encoded, and before its last row
+	image     int // bytes of an image in a row event; there may be two of them
 }
 
 // limitsOf splits max_allowed_packet: several statements share a packet, and base64 makes four bytes of three.
 func limitsOf(maxPacket int) limits {
 	return limits{
-		packet: maxPacket, statement: min(maxStatementBytes, maxPacket/4), events: min(maxEventBytes, maxPacket/16*9),
+		packet: maxPacket, statement: min(maxStatementBytes, maxPacket/4), events: min(maxEventBytes, maxPacket/16*9), image: maxPacket / 32 * 9,
 	}
 }

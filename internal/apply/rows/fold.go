@@ -243,11 +243,19 @@ const (
 	steps
 )
 
-func (f *fold) renderTable(b *Batch, w *work) error {
+// writer is what writes the outcome.
+type writer interface {
+	source(gtid string)
+	remove(t *Table, im image) error
+	change(t *Table, before, after image) error
+	insert(t *Table, im image) error
+}
+
+func (f *fold) renderTable(b writer, w *work) error {
 	for step := range steps {
 		for _, i := range w.slots {
 			s := &f.slots[i]
-			b.gtid = s.gtid
+			b.source(s.gtid)
 			if err := s.render(b, w.table, step); err != nil {
 				return err
 			}
@@ -256,7 +264,7 @@ func (f *fold) renderTable(b *Batch, w *work) error {
 	return nil
 }
 
-func (s *slot) render(b *Batch, t *Table, step int) error {
+func (s *slot) render(b writer, t *Table, step int) error {
 	upsert := t.Mode == Upsert // then nothing has to be found, and what is there is written over
 	switch {
 	case step == deletes && upsert && !s.lives && !s.had:

@@ -351,6 +351,9 @@ func (s *Session) clear() {
 	if cap(s.batch.buf) > keepBuffer {
 		s.batch.buf = nil
 	}
+	if cap(s.batch.events.rows) > keepBuffer {
+		s.batch.events.rows = nil
+	}
 }
 
 // contest lets the owner settle the keys of merged tables, if there is anything to settle, and adds its statements to the tail.
