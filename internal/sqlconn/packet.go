@@ -42,8 +42,8 @@ func (c *Conn) writeCommand(command byte, text string) error {
 func (c *Conn) readPacket(buf []byte) ([]byte, error) {
 	buf = buf[:0]
 	for {
-		var header [4]byte
-		if _, err := io.ReadFull(c.r, header[:]); err != nil {
+		header, err := c.r.Peek(4)
+		if err != nil {
 			return nil, err
 		}
 		if header[3] != c.seq {
@@ -51,9 +51,12 @@ func (c *Conn) readPacket(buf []byte) ([]byte, error) {
 		}
 		c.seq++
 		n := int(header[0]) | int(header[1])<<8 | int(header[2])<<16
+		if _, err := c.r.Discard(4); err != nil {
+			return nil, err
+		}
 		at := len(buf)
-		if cap(buf)-at < n {
-			buf = append(make([]byte, 0, at+n), buf...)
+		if cap(buf)-at < n { // a row of a gigabyte comes in 64 pieces
+			buf = append(make([]byte, 0, max(at+n, at+at/2)), buf...)
 		}
 		buf = buf[:at+n]
 		if _, err := io.ReadFull(c.r, buf[at:]); err != nil {

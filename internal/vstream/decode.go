@@ -301,11 +301,19 @@ func (r *wireReader) rows(cells int) []rowimage.Row {
 	if n == 0 || r.err != nil {
 		return nil
 	}
-	rows := make([]rowimage.Row, 0, n)
-	for range n {
-		if rows = append(rows, r.row(cells)); r.err != nil {
+	if cells > len(r.rest)/n {
+		r.fail("%d rows of %d cells in %d bytes", n, cells, len(r.rest))
+		return nil
+	}
+	rows, all := make([]rowimage.Row, n), make([][]byte, n*cells)
+	for i := range rows {
+		rows[i] = rowimage.Row(all[i*cells : (i+1)*cells : (i+1)*cells])
+		rest, err := rowimage.DecodeRowInto(rows[i], r.rest)
+		if err != nil {
+			r.fail("%v", err)
 			return nil
 		}
+		r.rest = rest
 	}
 	return rows
 }

@@ -81,7 +81,7 @@ func serveItems(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.St
 		if err != nil {
 			return err
 		}
-		raw, err := Encode(nil, items)
+		raw, err := Encode(make([]byte, 0, encodedSize(items)), items)
 		if err != nil {
 			return err
 		}
@@ -89,4 +89,17 @@ func serveItems(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.St
 			return err
 		}
 	}
+}
+
+// encodedSize is about how many bytes the chunks among the items take, so that the encoding of one does not grow step by step.
+func encodedSize(items []Item) int {
+	size := 1 << 10
+	for _, item := range items {
+		if chunk, ok := item.(*Chunk); ok {
+			for _, row := range chunk.Rows {
+				size += row.Size() + 2*len(row)
+			}
+		}
+	}
+	return size
 }
