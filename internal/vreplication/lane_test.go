@@ -166,3 +166,24 @@ func TestSkip(t *testing.T) {
 	require.Equal(t, "1:1,9:9,10:1", w.target.one("SELECT GROUP_CONCAT(id,':',v ORDER BY id) FROM item"))
 	require.Contains(t, w.list()[0].Position, strings.Split(spec.Skip.String(), ":")[0])
 }
+
+// A transaction is held back until it is old enough; what has passed is applied at once.
+func TestDelay(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	src := w.sources["src/0"]
+	for _, s := range []*side{src, w.target} {
+		s.exec("CREATE TABLE item (id int PRIMARY KEY, v int NOT NULL)")
+	}
+	const delay = 1500 * time.Millisecond
+	_, err := w.engine.Put(t.Context(), Spec{Workflow: "w", Keyspace: "src", Shard: "0", Rules: filter.Rules{Rules: []filter.Rule{rule("item")}}, Delay: delay})
+	require.NoError(t, err)
+	w.await(Running)
+	for id := 1; id <= 2; id++ {
+		began := time.Now()
+		src.exec(fmt.Sprintf("INSERT INTO item VALUES (%d,1)", id))
+		require.Eventually(t, func() bool { return w.target.one(fmt.Sprintf("SELECT COUNT(*) FROM item WHERE id=%d", id)) == "1" }, time.Minute, 10*time.Millisecond)
+		require.GreaterOrEqual(t, time.Since(began), delay-10*time.Millisecond) // the source's clock has whole milliseconds in places
+	}
+	w.catchUp()
+	w.equal("src/0", "item")
+}
