@@ -23,7 +23,7 @@ const binaryCollation = 63
 // what the event says (names, types, character sets, primary key: binlog_row_metadata=FULL), and the rest from the
 // definition of now. Without the names the event does not say enough.
 func (c *catalog) historic(ctx context.Context, m *rowimage.TableMap, now *schema.Table) (*schema.Table, error) {
-	def := &schema.Table{DB: now.DB, Name: now.Name, Engine: now.Engine, Charset: now.Charset, Collation: now.Collation, Rows: now.Rows}
+	def := &schema.Table{DB: now.DB, Name: now.Name, Derived: true, Engine: now.Engine, Charset: now.Charset, Collation: now.Collation, Rows: now.Rows}
 	for i := range m.Columns {
 		col, err := c.historicColumn(ctx, m, i, now)
 		if err != nil {
@@ -97,8 +97,10 @@ func (c *catalog) columnOf(ctx context.Context, was *rowimage.MapColumn) (schema
 		col.Precision = meta
 		col.ColumnType = fmt.Sprintf("bit(%d)", meta)
 	case mysql.MYSQL_TYPE_TIME2, mysql.MYSQL_TYPE_DATETIME2, mysql.MYSQL_TYPE_TIMESTAMP2:
-		col.Fsp = meta
-		col.ColumnType = fmt.Sprintf("%s(%d)", col.DataType, meta)
+		col.Fsp, col.ColumnType = meta, col.DataType
+		if meta > 0 {
+			col.ColumnType = fmt.Sprintf("%s(%d)", col.DataType, meta)
+		}
 	case mysql.MYSQL_TYPE_ENUM, mysql.MYSQL_TYPE_SET:
 		col.ColumnType = col.DataType + "('" + strings.Join(was.Values, "','") + "')"
 		return col, c.setCharset(ctx, &col, was.Collation)
