@@ -226,7 +226,7 @@ func (r simRun) drive(t *testing.T, seed uint64, n int) (wrong []string) {
 		if err == nil {
 			break
 		}
-		if Permanent(err) {
+		if Permanent(err) || strings.HasPrefix(err.Error(), "A4") {
 			return []string{"stopped: " + err.Error()}
 		}
 		if time.Now().After(deadline) || round > 200 {
@@ -318,6 +318,9 @@ func (r simRun) feed(t *testing.T, w *simWorld, target *simTarget, rng *rand.Ran
 		for _, part := range fragments(rng, tx) {
 			if err := a.Add(ctx, part); err != nil {
 				return err
+			}
+			if held := a.Status().QueueBytes; held > a.cfg.QueueBytes && held > size(part) {
+				return fmt.Errorf("A4: %d bytes are held, %d are allowed", held, a.cfg.QueueBytes)
 			}
 		}
 		if err := r.meddle(ctx, a, rng); err != nil {
