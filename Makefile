@@ -24,6 +24,13 @@ test: build lint ## everything: lint, packages, real MySQL, the whole program un
 	bin/braid mysql install
 	go test -count=1 -timeout 20m -p 2 ./...
 
+TORTURE_MINUTES ?= 20
+
+.PHONY: torture
+torture: ## replication between real servers while everything dies (TORTURE_MINUTES, TORTURE_SEED, TORTURE_ONLY)
+	go run ./cmd/braid mysql install
+	TORTURE_MINUTES=$(TORTURE_MINUTES) go test -count=1 -timeout 0 -v -run '^TestTorture$$' ./test/robustness
+
 .PHONY: test-short
 test-short: ## what needs no MySQL (under a minute)
 	go test -short -timeout 5m ./...
