@@ -31,6 +31,7 @@ type controller struct {
 
 	diffs   atomic.Bool                  // there may be diffs to take up
 	copying atomic.Pointer[CopyProgress] // nil while nothing is copied
+	stale   atomic.Bool                  // a sibling has added foreign keys to the target
 
 	// early are dependencies that were found in the middle of a large transaction, by its GTID: the next run waits for
 	// them before it begins. Of the goroutine.

@@ -148,6 +148,11 @@ func (r *run) ask(ctx context.Context) error {
 	if r.row.Pos.Empty() {
 		return nil
 	}
+	if len(r.others) > 0 && !r.ap.Open() && r.c.stale.Swap(false) {
+		if err := r.rebind(ctx); err != nil {
+			return err
+		}
+	}
 	if !r.windows.queued {
 		r.windows.queued = true
 		r.queue()

@@ -283,11 +283,12 @@ const wideTable = "CREATE TABLE `order's` (id bigint NOT NULL AUTO_INCREMENT, cu
 
 // Indexes and foreign keys that a table was made without are there when the stream runs, whatever died in between, and the table is the source's.
 func TestDeferredIndexesSurviveCrashes(t *testing.T) {
+	const rows = 5000
 	w := newWorld(t, nil, source1)
 	src := w.sources["src/0"]
 	src.exec("SET NAMES utf8mb4", "CREATE TABLE customer (id int PRIMARY KEY, name varchar(20), KEY name (name))", wideTable, "SET SESSION cte_max_recursion_depth=1000000",
 		"INSERT INTO customer WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i+1 FROM n WHERE i<99) SELECT i, CONCAT('c',i) FROM n",
-		"INSERT INTO `order's` (id,customer,note,at,g,j) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<20000) SELECT i, i%100, CONCAT('note ',i), '2024-01-02', Point(i,1), JSON_OBJECT('tags',JSON_ARRAY(i%7)) FROM n")
+		"INSERT INTO `order's` (id,customer,note,at,g,j) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<5000) SELECT i, i%100, CONCAT('note ',i), '2024-01-02', Point(i,1), JSON_OBJECT('tags',JSON_ARRAY(i%7)) FROM n")
 	w.target.exec("SET NAMES utf8mb4", "SET foreign_key_checks=0")
 	for _, name := range []string{"order's", "customer"} {
 		defs, err := schema.Load(t.Context(), src.conn, src.db, []string{name})
@@ -307,7 +308,7 @@ func TestDeferredIndexesSurviveCrashes(t *testing.T) {
 				return
 			default:
 			}
-			if _, err := writer.Exec(t.Context(), fmt.Sprintf("UPDATE `order's` SET note='changed %d', customer=%d WHERE id=%d", i, i%100, i%20000+1)); err != nil {
+			if _, err := writer.Exec(t.Context(), fmt.Sprintf("UPDATE `order's` SET note='changed %d', customer=%d WHERE id=%d", i, i%100, i%rows+1)); err != nil {
 				t.Error(err)
 				return
 			}
@@ -315,15 +316,15 @@ func TestDeferredIndexesSurviveCrashes(t *testing.T) {
 	})
 	w.create(w.spec("src/0", rule("order's"), rule("customer")))
 	killer := mysqldtest.Dial(t, w.target.Root())
-	indexes := func() string {
-		return w.target.one("SELECT COUNT(DISTINCT INDEX_NAME) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA=DATABASE() AND NON_UNIQUE=1")
-	}
-	for range 6 { // most of them in the middle of an ALTER
-		require.Eventually(t, func() bool { return w.list()[0].RowsCopied >= 20000 || w.list()[0].State == Running.String() }, time.Minute, time.Millisecond)
-		before := indexes()
-		require.Eventually(t, func() bool { return indexes() != before || w.list()[0].State == Running.String() }, 30*time.Second, time.Millisecond)
-		w.restart()
-		killSessions(t, killer, w.target.db)
+	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 6))
+	for i := range 6 { // most of them in the middle of an ALTER
+		require.Eventually(t, func() bool { return w.list()[0].RowsCopied >= rows || w.list()[0].State == Running.String() }, time.Minute, time.Millisecond)
+		time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
+		if i%2 == 0 {
+			w.restart()
+		} else {
+			killSessions(t, killer, "") // the sessions that add indexes have no database
+		}
 	}
 	w.await(Running)
 	close(stop)
@@ -339,6 +340,35 @@ func TestDeferredIndexesSurviveCrashes(t *testing.T) {
 	}
 	require.Equal(t, "0", w.target.one("SELECT COUNT(*) FROM _braid.deferred WHERE db_name="+sqlconn.Quote(w.target.db)))
 	require.Equal(t, "0", w.target.one("SELECT COUNT(*) FROM _braid.vreplication_log WHERE type='definitions differ'"))
+}
+
+// DDL that comes while a table is copied finds the indexes that it names.
+func TestDDLOfDeferredIndexes(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	var pressure atomic.Int64
+	pressure.Store(100)
+	w.probes = func(string, string) []throttle.Probe { return []throttle.Probe{gauge{&pressure}} }
+	w.restart()
+	src := w.sources["src/0"]
+	src.exec("CREATE TABLE parent (id int PRIMARY KEY)", "CREATE TABLE item (id int PRIMARY KEY, a int, b int, KEY a (a), KEY b (b), CONSTRAINT fk FOREIGN KEY (b) REFERENCES parent (id))",
+		"INSERT INTO parent VALUES (1)", "INSERT INTO item VALUES (1,2,1)")
+	w.target.exec("SET NAMES utf8mb4")
+	for _, name := range []string{"parent", "item"} {
+		defs, err := schema.Load(t.Context(), src.conn, src.db, []string{name})
+		require.NoError(t, err)
+		require.NoError(t, CreateTable(t.Context(), w.target.conn, w.target.db, name, defs[0].CreateStatement, deferRows))
+	}
+	_, err := w.engine.Put(t.Context(), Spec{Workflow: "w", Keyspace: "src", Shard: "0", Rules: filter.Rules{Rules: []filter.Rule{rule("parent"), rule("item")}}, OnDDL: DDLExec})
+	require.NoError(t, err)
+	w.await(Copying)
+	src.exec("ALTER TABLE item DROP KEY a, DROP FOREIGN KEY fk, RENAME KEY b TO c", "INSERT INTO item VALUES (2,3,7)")
+	w.catchUp()
+	require.Equal(t, "c", w.target.one("SELECT GROUP_CONCAT(INDEX_NAME) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA=DATABASE() AND TABLE_NAME='item' AND NON_UNIQUE=1"))
+	pressure.Store(0)
+	w.await(Running)
+	w.catchUp()
+	w.equal("src/0", "item")
+	require.Equal(t, "0", w.target.one("SELECT COUNT(*) FROM _braid.deferred WHERE db_name="+sqlconn.Quote(w.target.db)))
 }
 
 // The stream tells what is otherwise on the target when a table was made for it and then changed.

@@ -89,6 +89,9 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 	if job.sql == "" {
 		return nil
 	}
+	if err := r.finishFor(ctx, job.objects); err != nil { // before the definitions are written down, and never afterwards
+		return err
+	}
 	conn, err := r.ddlSession(ctx)
 	if err != nil {
 		return err

@@ -14,8 +14,15 @@
 // yet), Copying, Running, Stopped, Error; Lagging is what a running stream with a high lag is shown as. Times are Unix
 // microseconds.
 //
-// A stream begins at the source's present position and asks for its tables' chunks one after the other, in the stream, while the
-// changes of all tables are applied. A copied table is strict: what does not fit stops the stream.
+// A stream begins at the source's present position and asks for its tables' chunks in the stream, while the changes of all tables are
+// applied. Each table first gets a chunk; those that are larger are split into ranges, which take turns. A range has one chunk under way,
+// so its progress is one key; eight ranges have, and the applier commits their chunks beside each other. Rows go by LOAD DATA where the
+// target allows it (package bulk). Only the copy pauses when a server suffers (package throttle), or when the stream is behind.
+//
+//	copied ─▶ drained ─▶ strict: what does not fit stops the stream ─▶ indexes, then foreign keys ─▶ Running
+//
+// Indexes that are not unique, and foreign keys, are added when the tables are filled; CreateTable makes tables without them and writes down
+// what they lack. They are added beside the stream, by sessions of their own.
 //
 // # Merge
 //
@@ -40,7 +47,9 @@
 //     worker writes its own lane. A run reads it when no session that could move it lives any more: the stream has a named lock on its
 //     control session, each lane one on its worker's, and MySQL gives up a lock when its session has ended, after its last
 //     transaction is decided. So a lost COMMIT is never repeated, and two processes never apply one stream.
-//   - W2: a chunk and its row in copy_state commit together.
+//   - W2: a chunk and the progress of its range (copy_state, copy_range) commit together.
+//   - No table is strict before everything that came before the end of its copy is applied: workers commit chunks ahead of earlier changes
+//     that have nothing to do with their rows.
 //   - A wait for a position is woken by the commit that reaches it; positions without rows for us are saved at once when
 //     somebody waits, else once a second.
 //   - A stop position stops exactly behind the transaction that reaches it: nothing behind it is given to the applier. The state

@@ -3,8 +3,10 @@ package vreplication
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
+	"braid/internal/binlog"
 	"braid/internal/sqlconn"
 )
 
@@ -76,6 +78,12 @@ func (r *run) finishTables(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		f.done = true
+		for _, o := range r.others { // foreign keys may lie between their tables and these
+			if c := r.c.e.stream(o.ID); c != nil {
+				c.stale.Store(true)
+				c.poke()
+			}
+		}
 		if len(out.differences) > 0 {
 			text := "definitions differ: " + strings.Join(out.differences, "; ")
 			r.log.Warn(text)
@@ -134,6 +142,38 @@ func (r *run) beginFinishing(ctx context.Context) (bool, error) {
 		return nil
 	})
 	return false, nil
+}
+
+// finishFor adds at once what tables lack that a statement of the source is about to change: it may name an index or a foreign key that is still
+// missing. Nothing else is under way.
+func (r *run) finishFor(ctx context.Context, objects []binlog.Object) error {
+	if r.finishing.done {
+		return nil
+	}
+	var todo []*unfinished
+	err := r.c.e.pool.Do(ctx, func(conn *sqlconn.Conn) (err error) {
+		todo, err = r.loadUnfinished(ctx, conn)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	todo = slices.DeleteFunc(todo, func(u *unfinished) bool {
+		return !slices.ContainsFunc(objects, func(o binlog.Object) bool { return o.DB == u.at.DB && (o.Table == u.at.Table || o.Table == "") })
+	})
+	if len(todo) == 0 {
+		return nil
+	}
+	for _, u := range todo {
+		u.source = nil // the source has another definition by now
+	}
+	r.stay("adds the indexes of tables that DDL of the source changes")
+	fin := &finisher{admin: r.c.e.deps.Admin, todo: todo, log: r.log.Info, locked: func(ctx context.Context, fn func(context.Context) error) error { return fn(ctx) }}
+	if _, err := fin.run(ctx); err != nil {
+		return fmt.Errorf("finish tables: %w", err)
+	}
+	r.say("")
+	return r.rebind(ctx)
 }
 
 // setState writes what the stream does now, unless somebody has stopped it.
