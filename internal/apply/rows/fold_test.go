@@ -140,7 +140,7 @@ func TestFoldIsExact(t *testing.T) {
 			}
 			f.reset()
 		}
-		for n := range rapid.IntRange(0, 20).Draw(t, "changes") {
+		for n := range rapid.IntRange(0, 40).Draw(t, "changes") {
 			c := vstream.Change{Op: vstream.Insert, After: draw(100 + n)}
 			if len(source.rows) > 0 && rapid.IntRange(0, 3).Draw(t, "op") > 0 {
 				var have []string
@@ -151,7 +151,7 @@ func TestFoldIsExact(t *testing.T) {
 				c.Op = vstream.Update
 				if rapid.Bool().Draw(t, "delete") {
 					c.Op, c.After = vstream.Delete, nil
-				} else if rapid.Bool().Draw(t, "same key") {
+				} else if rapid.IntRange(0, 3).Draw(t, "same key") > 0 {
 					c.After[0] = c.Before[0]
 				}
 			}
@@ -175,6 +175,25 @@ func TestFoldIsExact(t *testing.T) {
 		write()
 		require.Equal(t, source.String(), target.String())
 	})
+}
+
+// TestFoldRefuses: what a right source does not send is not folded; the server will say what is wrong with it.
+func TestFoldRefuses(t *testing.T) {
+	table := foldTable(t, Strict, false, false)
+	for name, changes := range map[string][]change{
+		"a second insert":           {ins("1 - 1"), ins("1 - 2")},
+		"an update of what is gone": {del("1 - 1"), upd("1 - 1", "1 - 2")},
+		"a second delete":           {del("1 - 1"), del("1 - 1")},
+		"a move to a taken key":     {ins("1 - 1"), upd("2 - 1", "1 - 3")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var f fold
+			for i, c := range changes {
+				require.Equal(t, i == 0, f.add(table, &vstream.Change{Op: c.op, Before: row(c.before), After: row(c.after)}, ""))
+			}
+			require.Len(t, f.slots, 1, "what was refused has left nothing")
+		})
+	}
 }
 
 // TestFoldNoticesDivergence: what a strict change would have found is still looked for.

@@ -283,19 +283,17 @@ func hasForeignKeys(source, target *schema.Table) bool {
 // the source's TABLE_MAP event, or nil.
 func (t *Table) Bind(ctx context.Context, conn *sqlconn.Conn, layout []byte) error {
 	db, name := sqlconn.Quote(t.Target.DB), sqlconn.Quote(t.Target.Name)
-	res, err := conn.Query(ctx, "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA="+db+" AND EVENT_OBJECT_TABLE="+name+" ORDER BY 1")
+	// One query for both: there may be thousands of tables.
+	res, err := conn.Query(ctx, "SELECT '', COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE UNIQUE_CONSTRAINT_SCHEMA="+db+" AND REFERENCED_TABLE_NAME="+name+
+		" UNION ALL (SELECT TRIGGER_NAME, 0 FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA="+db+" AND EVENT_OBJECT_TABLE="+name+" ORDER BY 1)")
 	if err != nil {
-		return fmt.Errorf("triggers of %s: %w", t.name, err)
+		return fmt.Errorf("triggers of %s, and foreign keys that refer to it: %w", t.name, err)
 	}
+	t.apart = len(t.Target.ForeignKeys) == 0 && string(res.Rows[0][1]) == "0"
 	t.triggers = nil
-	for _, row := range res.Rows {
+	for _, row := range res.Rows[1:] {
 		t.triggers = append(t.triggers, string(row[0]))
 	}
-	res, err = conn.Query(ctx, "SELECT COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE UNIQUE_CONSTRAINT_SCHEMA="+db+" AND REFERENCED_TABLE_NAME="+name)
-	if err != nil {
-		return fmt.Errorf("foreign keys that refer to %s: %w", t.name, err)
-	}
-	t.apart = len(t.Target.ForeignKeys) == 0 && string(res.Rows[0][0]) == "0"
 	if t.native, err = newNative(t, layout); err != nil {
 		t.native, t.reason = nil, err.Error()
 	}
