@@ -94,7 +94,9 @@ func (l *Local) enter(st *stream, start Start) (leave func()) {
 			l.mu.readers[start.Workflow] = r
 		}
 	}
-	st.readers, st.member.keys = r, wanted(start.Rules)
+	if st.readers = r; start.Workflow != "" {
+		st.member.keys = wanted(start.Rules)
+	}
 	r.enter(st.member)
 	return func() {
 		l.mu.Lock()

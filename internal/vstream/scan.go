@@ -155,7 +155,8 @@ func (s *scans) join(m *member, cmd *command, now time.Time) {
 
 func (s *scans) turnOf(m *member, cmd *command, now time.Time) *turn {
 	t := &turn{cmd: cmd, place: -1}
-	if len(s.members) > 1 && cmd.req.Keys == nil && !cmd.req.IncludeTouched && cmd.req.Whole == 0 {
+	// A stream of a part of the rows is one of several, be it the first that comes.
+	if (len(s.members) > 1 || !s.covered()) && cmd.req.Keys == nil && !cmd.req.IncludeTouched && cmd.req.Whole == 0 {
 		s.place(t, m)
 	}
 	if t.place >= 0 && !cmd.alone {
