@@ -132,7 +132,7 @@ func copyText(s replicate.Status) string {
 
 // workText is what the applier does; "" when it has nothing to do.
 func workText(s replicate.Status) string {
-	if s.TPS < 0.5 && s.Queued == 0 {
+	if s.TPS < 0.5 {
 		return ""
 	}
 	text := thousands(int64(s.TPS)) + " tx/s"

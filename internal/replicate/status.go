@@ -3,6 +3,7 @@ package replicate
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	tabletpb "braid/api/tablet"
@@ -116,6 +117,9 @@ func (r *replication) status(ctx context.Context, s *tabletpb.StreamStatus) Stat
 	}
 	if c := r.engine.CopyProgress(s.Id); c != nil {
 		out.Paused, out.Bottleneck = c.Paused, c.Bottleneck
+		if out.Message == c.String() || strings.HasPrefix(out.Message, "copies: ") { // it is all here in fields of its own
+			out.Message = ""
+		}
 	}
 	out.ETASeconds = eta(out, rates.rows, rates.closing)
 	return out

@@ -14,6 +14,7 @@ import (
 	"braid/internal/base/timeouts"
 	"braid/internal/gtid"
 	"braid/internal/sqlconn"
+	"braid/internal/vstream"
 )
 
 // controller keeps one stream running: run after run, until the row or the engine says otherwise. Its fields without a lock
@@ -36,13 +37,16 @@ type controller struct {
 	// early are dependencies that were found in the middle of a large transaction, by its GTID: the next run waits for
 	// them before it begins. Of the goroutine.
 	early map[string][]gtid.GTID
+	// vanished are tables that the source does not have any more: no chunk of them is asked for until the DDL has come that says why. Of
+	// the goroutine.
+	vanished map[string]bool
 
 	cancel context.CancelCauseFunc
 	gone   chan struct{} // closed when the goroutine has ended; nil before the first start
 }
 
 func newController(e *Engine, id int64) *controller {
-	c := &controller{e: e, id: id, tracker: newTracker(), early: map[string][]gtid.GTID{}, log: e.log.With("stream", id)}
+	c := &controller{e: e, id: id, tracker: newTracker(), early: map[string][]gtid.GTID{}, vanished: map[string]bool{}, log: e.log.With("stream", id)}
 	c.diffs.Store(true)
 	return c
 }
@@ -83,6 +87,9 @@ func (c *controller) stop(reason error) {
 	}
 }
 
+// errAgain ends a run that must be begun again from what is stored: nothing has failed.
+var errAgain = errors.New("begins again")
+
 // errNotWanted ends a life: the row says that the stream shall not run.
 var errNotWanted = errors.New("the stream is not to run")
 
@@ -100,6 +107,13 @@ func (c *controller) live(ctx context.Context, log *slog.Logger) {
 		err := r.run(ctx)
 		if ctx.Err() != nil || errors.Is(err, errNotWanted) {
 			return
+		}
+		if gone, ok := errors.AsType[*vstream.GoneError](err); ok {
+			c.vanished[gone.Table] = true
+		}
+		if errors.Is(err, errAgain) {
+			attempt = -1
+			continue
 		}
 		if r.progressed.Load() {
 			attempt, told = 0, ""

@@ -262,7 +262,7 @@ func (r *run) queue() {
 		}
 		for _, rg := range tc.ranges {
 			switch {
-			case rg.done:
+			case rg.done, r.c.vanished[tc.name]:
 			case tc.begun():
 				begun = append(begun, rg)
 			default:

@@ -28,7 +28,7 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 	case DDLIgnore:
 		// If the table does not fit any more, its next change says so.
 		r.log.Info("DDL of the source is ignored", "gtid", d.GTID, "sql", d.SQL)
-		if err := r.c.e.exec(ctx, logStatement(r.row.ID, "ddl ignored", r.row.State, d.SQL)); err != nil {
+		if err := r.c.e.exec(ctx, append(r.moveCopies(d, policy), logStatement(r.row.ID, "ddl ignored", r.row.State, d.SQL))...); err != nil {
 			return err
 		}
 	case DDLStop:
@@ -45,7 +45,16 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 		}
 		r.ap.Skip(position)
 	}
-	return r.commit(ctx)
+	if err := r.commit(ctx); err != nil {
+		return err
+	}
+	if moved := r.moves(d); r.concerned(moved, policy) {
+		for _, m := range moved {
+			delete(r.c.vanished, m.from)
+		}
+		return errAgain // with the copies as they are now
+	}
+	return nil
 }
 
 // stopAtDDL is the error with which a stream stands in front of a statement.
@@ -75,7 +84,11 @@ type intent struct {
 	Before string `json:"before"` // SHA-256 of the definitions
 }
 
-const intentType = "ddl begins"
+// Types of entries of the log.
+const (
+	intentType = "ddl begins"
+	doneType   = "ddl"
+)
 
 // execDDL runs a statement on the target, under the target's names.
 func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) error {
@@ -87,7 +100,7 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 		return permanent{r.stopAtDDL(d, nil, why)}
 	}
 	if job.sql == "" {
-		return nil
+		return r.c.e.exec(ctx, append(r.moveCopies(d, policy), logStatement(r.row.ID, "ddl of others", r.row.State, d.SQL))...)
 	}
 	if err := r.finishFor(ctx, job.objects); err != nil { // before the definitions are written down, and never afterwards
 		return err
@@ -107,7 +120,7 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 	r.say("")
 	switch {
 	case err == nil:
-		return r.c.e.exec(ctx, logStatement(r.row.ID, "ddl", r.row.State, job.sql))
+		return r.ddlDone(ctx, d, job)
 	case errors.Is(err, sqlconn.ErrLost) || ctx.Err() != nil || temporary(sqlconn.ErrCode(err)):
 		return fmt.Errorf("DDL %s: %w", shorten(job.sql), err)
 	case policy == DDLExecIgnore:
@@ -218,17 +231,24 @@ func (r *run) begunDDL(ctx context.Context, conn *sqlconn.Conn, d *vstream.DDL, 
 	}
 	sum := sha256.Sum256([]byte(job.sql))
 	want := intent{GTID: d.GTID, SQL: hex.EncodeToString(sum[:]), Before: before}
-	res, err := conn.Query(ctx, fmt.Sprintf("SELECT type, message FROM _braid.vreplication_log WHERE vrepl_id=%d AND type LIKE 'ddl%%' ORDER BY id DESC LIMIT 1", r.row.ID))
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT l.message, EXISTS (SELECT 1 FROM _braid.vreplication_log d WHERE d.vrepl_id=l.vrepl_id AND d.type='%s' AND d.id>l.id) "+
+		"FROM _braid.vreplication_log l WHERE l.vrepl_id=%d AND l.type='%s' ORDER BY l.id DESC LIMIT 1", doneType, r.row.ID, intentType))
 	if err != nil {
 		return false, fmt.Errorf("read the stream's log: %w", err)
 	}
-	if len(res.Rows) > 0 && string(res.Rows[0][0]) == intentType {
+	if len(res.Rows) > 0 {
 		var last intent
-		if err := json.Unmarshal(res.Rows[0][1], &last); err != nil {
+		if err := json.Unmarshal(res.Rows[0][0], &last); err != nil {
 			return false, permanent{fmt.Errorf("the stream's log: %w", err)}
 		}
-		if last.GTID == want.GTID && last.SQL == want.SQL {
-			return last.Before != before, nil
+		switch done := string(res.Rows[0][1]) == "1"; {
+		case last.GTID != want.GTID || last.SQL != want.SQL:
+		case done && want.GTID != "": // only the position was not saved
+			return true, nil
+		case !done && last.Before != before:
+			return true, r.ddlDone(ctx, d, job)
+		case !done:
+			return false, nil
 		}
 	}
 	raw, err := json.Marshal(want)

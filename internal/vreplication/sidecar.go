@@ -51,7 +51,7 @@ var sidecar = []sidecarTable{
 	}, []string{"PRIMARY KEY (vrepl_id, lane)"}},
 	{"copy_state", []sidecarColumn{
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},
-		{"table_name", "varchar(128)", "NOT NULL COMMENT 'source table'"},
+		{"table_name", "varchar(255)", "NOT NULL COMMENT 'source table'"},
 		{"lastpk", "mediumblob", "NULL"},
 		{"rows_copied", "bigint", "NOT NULL DEFAULT 0"},
 		{"rows_total", "bigint", "NOT NULL DEFAULT 0 COMMENT 'estimate'"},
@@ -59,7 +59,7 @@ var sidecar = []sidecarTable{
 	}, []string{"PRIMARY KEY (vrepl_id, table_name)"}},
 	{"copy_range", []sidecarColumn{
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},
-		{"table_name", "varchar(128)", "NOT NULL COMMENT 'source table'"},
+		{"table_name", "varchar(255)", "NOT NULL COMMENT 'source table'"},
 		{"no", "int", "NOT NULL COMMENT 'from 1, in key order'"},
 		{"upto", "mediumblob", "NULL COMMENT 'last key of the range; NULL: the end of the table'"},
 		{"lastpk", "mediumblob", "NULL COMMENT 'last key that was looked at; at first, that of the range before'"},
@@ -74,7 +74,7 @@ var sidecar = []sidecarTable{
 	}, []string{"PRIMARY KEY (db_name, table_name)"}},
 	{"contested", []sidecarColumn{
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},
-		{"table_name", "varchar(128)", "NOT NULL COMMENT 'source table'"},
+		{"table_name", "varchar(255)", "NOT NULL COMMENT 'source table'"},
 		{"key_hash", "binary(16)", "NOT NULL COMMENT 'MD5 of row_key'"},
 		{"row_key", "blob", "NOT NULL"},
 		{"image", "longblob", "NOT NULL COMMENT 'the row of this source, which waits for its place'"},
@@ -103,7 +103,7 @@ var sidecar = []sidecarTable{
 	{"vdiff", []sidecarColumn{
 		{"uuid", "varchar(64)", "NOT NULL"},
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},
-		{"table_name", "varchar(128)", "NOT NULL"},
+		{"table_name", "varchar(255)", "NOT NULL"},
 		{"workflow", "varchar(255)", "NOT NULL"},
 		{"source_name", "varchar(255)", "NOT NULL"},
 		{"state", "varchar(32)", "NOT NULL"},

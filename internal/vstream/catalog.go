@@ -165,11 +165,26 @@ func (c *catalog) named(ctx context.Context, name string) (*table, error) {
 // keyed is named for those that can be copied in chunks: their rows have an identity.
 func (c *catalog) keyed(ctx context.Context, name string) (*table, error) {
 	t, err := c.named(ctx, name)
+	if errors.Is(err, schema.ErrNoTable) {
+		return nil, &GoneError{name, err}
+	}
 	if err == nil && len(t.key) == 0 {
 		err = errs.New(errs.NoPrimaryKey, nil, "table %s.%s has no primary key and no unique key without NULL", t.def.DB, t.def.Name)
 	}
 	return t, err
 }
+
+// GoneError says that a table of which a chunk is wanted is not on the source any more. The DDL that took it away, or gave it another name, is
+// still to come on the stream, or has passed.
+type GoneError struct {
+	Table string // as the stream's rules call it
+	Err   error
+}
+
+func (g *GoneError) Error() string { return g.Err.Error() }
+
+// Unwrap is schema.ErrNoTable.
+func (g *GoneError) Unwrap() error { return g.Err }
 
 // compiled returns the decoder of a table map.
 func (c *catalog) compiled(ctx context.Context, tm *binlog.TableMap) (*compiled, error) {

@@ -1,0 +1,93 @@
+package vreplication
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"braid/internal/binlog"
+	"braid/internal/sqlconn"
+	"braid/internal/vstream"
+)
+
+// move is what a DDL statement does to the name of a source table.
+type move struct {
+	from, to string // as the stream's rules call them; to is empty when the table is dropped
+}
+
+// moves are the tables that a statement drops or gives another name, in its order. Of a dropped database they are those of its tables that
+// are, or were, copied.
+func (r *run) moves(d *vstream.DDL) (found []move) {
+	words := strings.Fields(strings.ToUpper(d.SQL))
+	if len(words) < 2 {
+		return nil
+	}
+	var names []string
+	for _, n := range binlog.DDLNames(d.SQL, d.DB) {
+		switch {
+		case n.Reference:
+		case n.Table != "":
+			names = append(names, r.row.Source.Rules.Name(n.DB, n.Table))
+		case words[0] == "DROP":
+			return r.movesOf(n.DB)
+		}
+	}
+	switch {
+	case words[0] == "DROP" && strings.HasPrefix(words[1], "TABLE"):
+		for _, name := range names {
+			found = append(found, move{from: name})
+		}
+	case words[0] == "RENAME" || words[0] == "ALTER" && len(names) == 2:
+		for i := 0; i+1 < len(names); i += 2 {
+			found = append(found, move{names[i], names[i+1]})
+		}
+	}
+	return found
+}
+
+// movesOf are those of a dropped database.
+func (r *run) movesOf(database string) (found []move) {
+	for _, tc := range r.order {
+		if db, _ := r.row.Source.Rules.Split(tc.name); db == database || db == "" {
+			found = append(found, move{from: tc.name})
+		}
+	}
+	return found
+}
+
+// moveCopies are the statements by which the progress of copies follows the tables. Where DDL is ignored, the target's tables keep their
+// names, so only what cannot be copied any more is forgotten.
+func (r *run) moveCopies(d *vstream.DDL, policy DDLPolicy) (sql []string) {
+	for _, m := range r.moves(d) {
+		if policy == DDLIgnore {
+			if !r.c.vanished[m.from] {
+				continue
+			}
+			m.to = ""
+		}
+		for _, table := range []string{"copy_state", "copy_range"} {
+			where := fmt.Sprintf(" WHERE vrepl_id=%d AND table_name=", r.row.ID)
+			if m.to == "" {
+				sql = append(sql, "DELETE FROM _braid."+table+where+sqlconn.Quote(m.from))
+				continue
+			}
+			sql = append(sql, "UPDATE _braid."+table+" SET table_name="+sqlconn.Quote(m.to)+where+sqlconn.Quote(m.from))
+		}
+	}
+	return sql
+}
+
+// ddlDone writes down that a statement was run, in one transaction with what follows for the copies: neither is done twice.
+func (r *run) ddlDone(ctx context.Context, d *vstream.DDL, job ddlJob) error {
+	return r.c.e.exec(ctx, append(r.moveCopies(d, DDLExec), logStatement(r.row.ID, doneType, r.row.State, job.sql))...)
+}
+
+// concerned says that one of the tables is known to the copy.
+func (r *run) concerned(moved []move, policy DDLPolicy) bool {
+	for _, m := range moved {
+		if r.copies[m.from] != nil && policy != DDLIgnore || r.c.vanished[m.from] {
+			return true
+		}
+	}
+	return false
+}
