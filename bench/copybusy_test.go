@@ -102,5 +102,3 @@ func (l *load) rateOver(fn func()) float64 {
 	fn()
 	return float64(l.count()-before) / time.Since(start).Seconds()
 }
-
-func (c *copying) split() {}

@@ -19,7 +19,7 @@
 // so its progress is one key; eight ranges have, and the applier commits their chunks beside each other. Rows go by LOAD DATA where the
 // target allows it (package bulk). Only the copy pauses when a server suffers (package throttle), or when the stream is behind.
 //
-//	copied ─▶ drained ─▶ strict: what does not fit stops the stream ─▶ indexes, then foreign keys ─▶ Running
+//	copied ─▶ indexes, then foreign keys ─▶ drained ─▶ strict: what does not fit stops the stream ─▶ Running
 //
 // Indexes that are not unique, and foreign keys, are added when the tables are filled; CreateTable makes tables without them and writes down
 // what they lack. They are added beside the stream, by sessions of their own.
