@@ -3,7 +3,7 @@
 // # Model
 //
 // Nouns: cluster (up, down, status), demo, keyspace, shard, tablet, vschema, schema, routing, workflow (and its makers, move and
-// reshard), mysql, errors; binlog and check, which ask a MySQL server and no controller. The daemons are verbs too (tablet run, gate run, controller run, etcd run), so that one binary is
+// reshard), mysql, errors; replicate, and stream of a target, which need no cluster; binlog and check, which ask a MySQL server and no controller. The daemons are verbs too (tablet run, gate run, controller run, etcd run), so that one binary is
 // the whole program.
 //
 // Data goes to stdout, everything else (progress, prompts, warnings) to stderr. --output json prints one JSON document (binlog tail: one per line).

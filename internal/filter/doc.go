@@ -6,6 +6,12 @@
 // rename the table, and may keep only the rows whose keyspace ID lies in a key range. For a table definition, Rules give a [Plan]: the rule
 // with column names resolved to places in the row.
 //
+// Rules may name databases: then a stream carries tables of many, and calls each by both names ([Rules.Name]).
+//
+// A rule may have a condition on rows: AND, OR and NOT of comparisons of a column with a literal or another column, IN, BETWEEN, IS NULL, and
+// column % integer. It is evaluated as the server would, by three-valued logic and the column's collation; what cannot be evaluated
+// exactly is an error of Plan. TIMESTAMP is compared in UTC.
+//
 // # Invariants
 //
 // A row is in exactly one of the key ranges of a partition, because its keyspace ID is. A row without one (a NULL in a vindex column) is an
