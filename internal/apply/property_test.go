@@ -469,3 +469,39 @@ func simFactor() int {
 	}
 	return 1
 }
+
+// A stream that has nothing to do has neither sessions nor goroutines of its applier, and goes on when something comes.
+func TestIdleApplierHasNoSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSimWorld(rand.New(rand.NewPCG(1, 1)), 30)
+		target := newSimTarget(w, rand.New(rand.NewPCG(1, 2)), Strict)
+		a := New(Config{
+			Workers: 3, Order: Relaxed, GroupTransactions: 2,
+			SaveLane: func(l Lane) string { return fmt.Sprintf("lane %d %s", l.Lane, l.GTIDs) },
+			SaveBase: func(b Base) string { return "base " + b.Position.String() },
+			open:     target.open, exec: target.exec,
+		}, gtid.Set{})
+		defer a.Close()
+		def := simDef(true)
+		table, err := NewTable(def, def, nil)
+		require.NoError(t, err)
+		table.Mode = Strict
+		a.SetTable(1, table)
+		for i, tx := range w.txs {
+			a.Skip(w.skips[i])
+			require.NoError(t, a.Add(t.Context(), tx))
+			if i%10 == 9 {
+				require.NoError(t, a.Drain(t.Context()))
+				require.NotEmpty(t, target.sessions)
+				time.Sleep(idleSession + time.Second)
+				synctest.Wait()
+				require.Empty(t, target.sessions)
+				require.Empty(t, a.Status().Lanes)
+				a.Rest()
+			}
+		}
+		require.Empty(t, target.broken)
+		require.True(t, target.position().Equal(w.end()))
+		require.Equal(t, w.states[len(w.txs)], textOf(target.rows))
+	})
+}

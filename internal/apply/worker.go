@@ -84,8 +84,8 @@ func (w *worker) live() {
 	if fewer { // those that there are go on
 		w.a.mu.workers = min(w.a.mu.workers, w.number)
 	}
-	if err == nil {
-		w.a.rouse() // what came just now
+	if err == nil && w.a.mu.next <= w.a.mu.lastSeq() { // it came just now
+		w.a.rouse()
 	}
 }
 

@@ -321,10 +321,10 @@ func TestMariaDB(t *testing.T) {
 	code, out, errw := run(t, "check", "source", "--dsn", "u:p@tcp("+addr+")/")
 	require.Equal(t, 3, code, errw)
 	require.Regexp(t, `(?m)^version +missing +5\.5\.5-11\.4\.2-MariaDB-log `, out)
-	require.Contains(t, out, "MariaDB cannot be a source")
+	require.Contains(t, out, "MariaDB can be neither source nor target")
 	code, _, errw = run(t, "binlog", "tail", "--dsn", "u:p@tcp("+addr+")/")
 	require.Equal(t, 3, code)
-	require.Contains(t, errw, "MariaDB cannot be a source")
+	require.Contains(t, errw, "MariaDB can be neither source nor target")
 }
 
 // fakeServer greets with a version and lets everybody in; it answers nothing.
