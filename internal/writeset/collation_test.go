@@ -17,7 +17,7 @@ import (
 var letters = strings.Split("a A á à ä Ä å æ AE ae b B c ch CH ç d đ e é i ı İ I j ij ĳ l ll LL ł n ñ nj ǌ o ö ø oe œ s ss ß ẞ ſ t þ th u ü v w y ij "+
 	"z ž 0 ０ ² 2 - _ あ ア ァ ｱ か が カ ガ ー 日 本 中 가 각 ᄀ ш щ Ш ё е ا أ ב ي ى ก ไ क ş ŝ ș ğ", " ")
 
-var spaces = []string{" ", "  ", "\t", "\x01", "\u00ad", "\u00a0", "\u3000", "\u0301", "", ""}
+var spaces = []string{" ", "  ", "\t", "\x00", "\x01", "\x00\x00", "\u00ad", "\u00a0", "\u3000", "\u0301", "", ""}
 
 // TestCollations: for every collation of a real server, values that it holds equal have equal weights here, or none. And those
 // that it tells apart are told apart here, in the collations that schemas mostly use.
