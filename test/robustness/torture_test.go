@@ -64,13 +64,9 @@ func TestTorture(t *testing.T) {
 	}
 }
 
-// parts are those of the storm. Tables without a key are refused by the copy; a huge transaction of several tables is not applied yet.
-// TORTURE_WITHOUT leaves more out, to find a cause.
+// parts are those of the storm. Tables without a key are refused by the copy. TORTURE_WITHOUT leaves more out, to find a cause.
 func parts() storm.Parts {
-	without := storm.NoKeys | storm.Huge
-	if os.Getenv("TORTURE_HUGE") != "" {
-		without &^= storm.Huge
-	}
+	without := storm.NoKeys
 	if n, err := strconv.ParseUint(os.Getenv("TORTURE_WITHOUT"), 0, 64); err == nil {
 		without |= storm.Parts(n)
 	}
@@ -121,7 +117,7 @@ func torture(t *testing.T, c combination, seed uint64, length time.Duration) {
 	if !o.xa {
 		some &^= storm.XA
 	}
-	o.storm = storm.New(storm.Config{Seed: seed, Parts: some}, o.source.Root())
+	o.storm = storm.New(storm.Config{Seed: seed, Parts: some, HugeRows: 8000}, o.source.Root())
 	o.witness = storm.NewWitness(o.source.Root())
 	o.follower = newFollower(t, o.source, o.target, c, databases)
 	defer o.follower.kill()

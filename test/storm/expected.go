@@ -1,5 +1,7 @@
 package storm
 
+import "braid/internal/sqlconn"
+
 const (
 	errLockWait = 1205
 	errDeadlock = 1213
@@ -19,6 +21,9 @@ var expected = map[uint16]string{
 
 // over are the errors after which the transaction is gone.
 var over = map[uint16]bool{errDeadlock: true, 1402: true, 1613: true, 1614: true}
+
+// Away reports whether an error comes of a server that is going down, or of a session that was killed.
+func Away(err error) bool { return away[sqlconn.ErrCode(err)] }
 
 // away are the errors of a server that goes down, or has killed the session.
 var away = map[uint16]bool{1053: true, 1077: true, 1152: true, 1158: true, 1159: true, 1160: true, 1161: true, 1317: true, 1927: true, 3169: true}

@@ -126,7 +126,7 @@ func (p *Proxy) enter(c net.Conn) (life int64, ok bool) {
 	if p.mu.mean > 0 {
 		life = 1 + int64(p.mu.r.ExpFloat64()*float64(p.mu.mean))
 		if p.mu.r.IntN(4) == 0 {
-			life *= 100 // or a huge transaction would never come through
+			life *= 30 // or a huge transaction would never come through
 		}
 	}
 	return life, !p.mu.closed

@@ -31,7 +31,7 @@ import (
 
 var (
 	seed  = flag.Uint64("storm.seed", 0, "seed of the storm; 0: the time")
-	units = flag.Int("storm.units", 3000, "units of the storm")
+	units = flag.Int("storm.units", 2500, "units of the storm")
 )
 
 func seedOf(t *testing.T) uint64 {
@@ -71,7 +71,7 @@ func TestModel(t *testing.T) {
 	proxy, err := storm.NewProxy(srv.Addr(), seed, 400_000)
 	require.NoError(t, err)
 	t.Cleanup(proxy.Close)
-	cfg := storm.Config{Seed: seed, Databases: databases}
+	cfg := storm.Config{Seed: seed, Databases: databases, HugeRows: 8000}
 	s := storm.New(cfg, srv.Root())
 
 	readers, ctx := errgroup.WithContext(t.Context())
@@ -204,5 +204,5 @@ func (r *reader) follow(ctx context.Context, done func() bool) error {
 // cut tells errors of the network, after which a stream is opened again, from those that mean something.
 func cut(err error) bool {
 	_, network := errors.AsType[net.Error](err)
-	return network || errors.Is(err, errs.MySQLUnreachable) || errors.Is(err, sqlconn.ErrLost) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return network || storm.Away(err) || errors.Is(err, errs.MySQLUnreachable) || errors.Is(err, sqlconn.ErrLost) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
