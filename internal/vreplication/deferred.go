@@ -142,17 +142,12 @@ func (r *run) siblingsCopy(ctx context.Context, conn *sqlconn.Conn) (bool, error
 // point. differences are what the tables have otherwise than their sources.
 func (f *finisher) run(ctx context.Context) (differences []string, err error) {
 	if err := f.each(ctx, func(ctx context.Context, conn *sqlconn.Conn, u *unfinished) error {
-		return f.add(ctx, conn, u, f.indexes(u))
+		return f.add(ctx, conn, u, u.d.IndexAlter)
 	}); err != nil {
 		return nil, err
 	}
 	if err := f.each(ctx, func(ctx context.Context, conn *sqlconn.Conn, u *unfinished) error {
-		return f.add(ctx, conn, u, func(have *schema.Table) []string {
-			if sql := u.d.ForeignKeyAlter(have); sql != "" {
-				return []string{sql}
-			}
-			return nil
-		})
+		return f.add(ctx, conn, u, u.d.ForeignKeyAlter)
 	}); err != nil {
 		return nil, err
 	}
@@ -229,25 +224,21 @@ func (f *finisher) session(ctx context.Context) (*sqlconn.Conn, error) {
 	return conn, nil
 }
 
-func (f *finisher) indexes(u *unfinished) func(*schema.Table) []string {
-	return func(have *schema.Table) []string { return u.d.IndexAlters(have) }
-}
-
-// add runs what alters wants until it wants nothing more.
-func (f *finisher) add(ctx context.Context, conn *sqlconn.Conn, u *unfinished, alters func(have *schema.Table) []string) error {
+// add runs the statement that alter wants until it wants none.
+func (f *finisher) add(ctx context.Context, conn *sqlconn.Conn, u *unfinished, alter func(have *schema.Table) string) error {
 	alone := false
 	for attempt := 0; ; attempt++ {
 		have, err := schema.Load(ctx, conn, u.at.DB, []string{u.at.Table})
 		if err != nil {
 			return err
 		}
-		todo := alters(have[0])
-		if len(todo) == 0 {
+		todo := alter(have[0])
+		if todo == "" {
 			return nil
 		}
 		began := time.Now()
 		exec := func(ctx context.Context) error {
-			_, err := conn.Exec(ctx, todo[0])
+			_, err := conn.Exec(ctx, todo)
 			return err
 		}
 		if alone {
@@ -257,13 +248,13 @@ func (f *finisher) add(ctx context.Context, conn *sqlconn.Conn, u *unfinished, a
 		}
 		switch code := sqlconn.ErrCode(err); {
 		case err == nil:
-			f.log("added to the table", "table", u.at.Table, "sql", todo[0], "took", time.Since(began).Round(time.Millisecond))
+			f.log("added to the table", "table", u.at.Table, "sql", todo, "took", time.Since(began).Round(time.Millisecond))
 		case code == erDupKeyName || code == erForeignKeyExists: // another stream's finisher was here; look again
 		case code == erLockWaitTimeout: // somebody has the table in use; the wait was the pause
 		case code == erOnlineLogTooBig && !alone: // changes came faster than the index was built
 			alone = true
 		default:
-			return fmt.Errorf("%s: %w", todo[0], err)
+			return fmt.Errorf("%s: %w", todo, err)
 		}
 	}
 }
