@@ -112,7 +112,7 @@ func (c *catalog) columnOf(ctx context.Context, was *rowimage.MapColumn) (schema
 	if col.DataType == "" {
 		return col, fmt.Errorf("type %d of the binlog has no name", was.Type)
 	}
-	if was.Unsigned {
+	if was.Unsigned && was.Type != mysql.MYSQL_TYPE_YEAR { // a year is marked as unsigned, and not called so
 		col.ColumnType += " unsigned"
 	}
 	return col, nil

@@ -30,7 +30,7 @@ import (
 )
 
 var (
-	seed  = flag.Uint64("storm.seed", 0, "seed of the storm; 0: the time")
+	seed  = flag.Uint64("storm.seed", 1, "seed of the storm; 0: the time")
 	units = flag.Int("storm.units", 2500, "units of the storm")
 )
 
