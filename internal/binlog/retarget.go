@@ -105,3 +105,12 @@ func DropTables(objects []Object) string {
 	}
 	return fmt.Sprintf("DROP TABLE IF EXISTS %s", strings.Join(names, ", "))
 }
+
+// RenameTables is RENAME TABLE: objects are an old name, its new one, and so on.
+func RenameTables(objects []Object) string {
+	var sql strings.Builder
+	for i, o := range objects {
+		sql.WriteString([...]string{", ", " TO "}[i%2] + quoteName(o.DB) + "." + quoteName(o.Table))
+	}
+	return "RENAME TABLE " + sql.String()[2:]
+}

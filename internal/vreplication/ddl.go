@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"braid/internal/base/errs"
@@ -80,7 +82,7 @@ func shorten(sql string) string {
 // (TRUNCATE) can be run twice.
 type intent struct {
 	GTID   string `json:"gtid"`
-	SQL    string `json:"sql"`    // SHA-256
+	SQL    string `json:"sql"`    // SHA-256 of the source's statement, under the target's names
 	Before string `json:"before"` // SHA-256 of the definitions
 }
 
@@ -110,13 +112,22 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 		return err
 	}
 	defer conn.Close()
+	run := job.sql
+	if swaps(job) {
+		witness, err := r.witness(ctx, conn)
+		if err != nil {
+			return fmt.Errorf("DDL %s: %w", shorten(job.sql), err)
+		}
+		job.objects = append(witness, job.objects...)
+		run = binlog.RenameTables(job.objects)
+	}
 	done, err := r.begunDDL(ctx, conn, d, job)
 	if err != nil || done {
 		return err
 	}
 	r.log.Info("DDL of the source is run", "gtid", d.GTID, "sql", shorten(job.sql))
 	r.stay("runs DDL: " + shorten(job.sql))
-	_, err = conn.Exec(ctx, job.sql)
+	_, err = conn.Exec(ctx, run)
 	r.say("")
 	switch {
 	case err == nil:
@@ -204,6 +215,44 @@ func (r *run) translate(d *vstream.DDL) (job ddlJob, why string) {
 		return o
 	})
 	return job, ""
+}
+
+// swaps says that a statement gives names to tables that others of its tables had. If those look alike, nothing that is seen of them says
+// afterwards whether it was run.
+func swaps(job ddlJob) bool {
+	if words := strings.Fields(strings.ToUpper(job.sql)); words[0] != "RENAME" {
+		return false
+	}
+	before, now := map[binlog.Object]bool{}, map[binlog.Object]bool{}
+	for i := 0; i+1 < len(job.objects); i += 2 {
+		from, to := job.objects[i], job.objects[i+1]
+		if !now[from] {
+			before[from] = true
+		}
+		delete(now, from)
+		now[to] = true
+	}
+	return maps.Equal(before, now)
+}
+
+// witness returns two names of the sidecar, of which a table has the first. A RENAME is all or nothing, so one that also renames it shows whether it
+// was run.
+func (r *run) witness(ctx context.Context, conn *sqlconn.Conn) ([]binlog.Object, error) {
+	names := witnesses(r.row.ID)
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA='_braid' AND TABLE_NAME IN ('%s', '%s')", names[0].Table, names[1].Table))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(res.Rows) == 0:
+		_, err = conn.Exec(ctx, "CREATE TABLE _braid."+names[0].Table+" (id int PRIMARY KEY)")
+	case string(res.Rows[0][0]) == names[1].Table:
+		slices.Reverse(names)
+	}
+	return names, err
+}
+
+func witnesses(id int64) []binlog.Object {
+	return []binlog.Object{{DB: "_braid", Table: fmt.Sprintf("swap_%d", id)}, {DB: "_braid", Table: fmt.Sprintf("swapped_%d", id)}}
 }
 
 // place is where an object of the source is on the target.

@@ -11,6 +11,7 @@ import (
 	tabletpb "braid/api/tablet"
 	"braid/internal/base/errs"
 	"braid/internal/base/timeouts"
+	"braid/internal/binlog"
 	"braid/internal/gtid"
 	"braid/internal/sqlconn"
 )
@@ -242,6 +243,11 @@ func (e *Engine) Delete(ctx context.Context, workflow string) (int, error) {
 	}
 	if err := e.exec(ctx, sql...); err != nil {
 		return 0, fmt.Errorf("delete streams of %s: %w", workflow, err)
+	}
+	for _, r := range rows { // DDL would commit what is above
+		if err := e.exec(ctx, binlog.DropTables(witnesses(r.ID))); err != nil {
+			return 0, fmt.Errorf("delete streams of %s: %w", workflow, err)
+		}
 	}
 	return len(rows), e.reconcileLocked(ctx)
 }
