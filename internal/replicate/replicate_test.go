@@ -254,6 +254,22 @@ func (w *world) forgetDDL(id string) {
 	}
 }
 
+// CREATE TABLE … SELECT is a statement and its rows. One that dies between the two goes on with the rows.
+func TestCreateSelectOnce(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	require.NoError(t, w.run(once))
+	id := w.target.one("SELECT id FROM _braid.vreplication WHERE workflow='" + w.db + "'")
+	w.source.exec("CREATE TABLE " + w.db + ".chosen (PRIMARY KEY (id)) AS SELECT id, qty FROM " + w.db + ".item")
+	require.NoError(t, w.run(once))
+	w.target.exec("TRUNCATE TABLE "+w.db+".chosen", "DELETE FROM _braid.lanes WHERE vrepl_id="+id)
+	for source, intervals := range gtids(t, w.source.one("SELECT @@GLOBAL.gtid_executed")).All {
+		w.target.exec(fmt.Sprintf("UPDATE _braid.vreplication SET pos='%s:1-%d' WHERE id=%s", source.UUID, intervals[0].Last-1, id))
+	}
+	require.NoError(t, w.run(once))
+	w.equal(w.db + ".chosen")
+}
+
 // Two tables that look alike and change their names show no trace of it; run twice, each would have the other's rows.
 func TestSwapOnce(t *testing.T) {
 	w := newWorld(t)

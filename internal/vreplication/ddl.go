@@ -61,7 +61,10 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 
 // stopAtDDL is the error with which a stream stands in front of a statement.
 func (r *run) stopAtDDL(d *vstream.DDL, cause error, why string) error {
-	text := fmt.Sprintf("%s; the statement, in database %s of the source: %s", why, d.DB, shorten(d.SQL))
+	text := fmt.Sprintf("%s; the statement of the source: %s", why, shorten(d.SQL))
+	if d.DB != "" {
+		text = fmt.Sprintf("%s; the statement, in database %s of the source: %s", why, d.DB, shorten(d.SQL))
+	}
 	if d.GTID == "" {
 		return errs.New(errs.DDLStopped, cause, "%s", text).With("make the table on the target by hand, and start the stream with the policy ignore for DDL")
 	}
@@ -292,7 +295,8 @@ func (r *run) begunDDL(ctx context.Context, conn *sqlconn.Conn, d *vstream.DDL, 
 		}
 		switch done := string(res.Rows[0][1]) == "1"; {
 		case last.GTID != want.GTID || last.SQL != want.SQL:
-		case done && want.GTID != "": // only the position was not saved
+		case done && want.GTID != "", // only the position was not saved
+			done && last.Before != before: // nor the rows of CREATE TABLE … SELECT: what would take the table away has an intent of its own
 			return true, nil
 		case !done && last.Before != before:
 			return true, r.ddlDone(ctx, d, job)
