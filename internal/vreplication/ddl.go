@@ -168,7 +168,14 @@ func (r *run) ddlSession(ctx context.Context) (*sqlconn.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session for DDL: %w", err)
 	}
-	if _, err := conn.Exec(ctx, fmt.Sprintf("SET NAMES utf8mb4, time_zone='+00:00', sql_mode='NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES', foreign_key_checks=0, lock_wait_timeout=%d", ddlLockWait)); err != nil {
+	_, err = conn.Exec(ctx, fmt.Sprintf("SET NAMES utf8mb4, time_zone='+00:00', sql_mode='NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES', foreign_key_checks=0, lock_wait_timeout=%d", ddlLockWait))
+	if err == nil {
+		err = r.lock(ctx, conn, r.guard.ddl())
+	}
+	if err == nil {
+		err = r.alive(ctx, conn)
+	}
+	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("session for DDL: %w", err)
 	}

@@ -26,11 +26,13 @@ const skipLane = -1
 //
 //   - the stream's lock, on the run's control session;
 //   - a lock for each lane, on the worker's session that writes it;
+//   - a lock for DDL, on the session that runs it;
 //   - a lock of a name that no other run has, on the control session: a worker that opens its session looks whether it is still taken.
 //
 // A run takes the stream's lock, then looks at all lanes that have a row, and waits until their locks are free. A worker takes its lane's
 // lock, makes the row, and looks last whether its control session lives: if so, whoever comes later finds the row. So when a run reads the
-// position, every session that could have moved it is dead.
+// position, every session that could have moved it is dead. DDL that an earlier run has begun is waited for, however long it takes: its
+// server finishes it even if its client is gone.
 type guard struct {
 	id    int64
 	alive string
@@ -42,6 +44,7 @@ func newGuard(id int64) guard {
 
 func (g guard) stream() string       { return fmt.Sprintf("braid_stream_%d", g.id) }
 func (g guard) lane(lane int) string { return fmt.Sprintf("braid_stream_%d_lane_%d", g.id, lane) }
+func (g guard) ddl() string          { return fmt.Sprintf("braid_stream_%d_ddl", g.id) }
 func (g guard) scope() string        { return fmt.Sprintf("vrepl_id=%d", g.id) }
 func lockSQL(name string) string {
 	return fmt.Sprintf("SELECT GET_LOCK(%s, %d)", sqlconn.Quote(name), int(lockPatience.Seconds()))
@@ -57,13 +60,29 @@ func (r *run) lock(ctx context.Context, conn *sqlconn.Conn, name string) error {
 	if cell(res) == "1" {
 		return nil
 	}
-	if res, err = conn.Query(ctx, "SELECT IS_USED_LOCK("+sqlconn.Quote(name)+")"); err == nil && res.Rows[0][0] != nil {
+	res, err = conn.Query(ctx, "SELECT p.ID, p.COMMAND FROM information_schema.PROCESSLIST p WHERE p.ID=IS_USED_LOCK("+sqlconn.Quote(name)+")")
+	switch {
+	case err != nil:
+		return fmt.Errorf("lock %s: %w", name, err)
+	case len(res.Rows) == 0: // it has just ended
+	case name == r.guard.ddl() && string(res.Rows[0][1]) == "Query":
+		return errors.New("waits for DDL that an earlier run has begun")
+	default:
 		r.log.Warn("the session of an earlier run is killed", "lock", name, "session", cell(res))
 		if _, err = conn.Exec(ctx, "KILL "+cell(res)); err != nil && sqlconn.ErrCode(err) != erNoSuchThread {
 			return fmt.Errorf("lock %s: kill the session of an earlier run: %w", name, err)
 		}
 	}
 	return errors.New("waits for the session of an earlier run to end")
+}
+
+// outlived returns when nobody has a lock.
+func (r *run) outlived(ctx context.Context, name string) error {
+	if err := r.lock(ctx, r.conn, name); err != nil {
+		return err
+	}
+	_, err := r.conn.Exec(ctx, "DO RELEASE_LOCK("+sqlconn.Quote(name)+")")
+	return err
 }
 
 // takeOver makes the control session the only one that may move the stream.
@@ -83,12 +102,21 @@ func (r *run) takeOver(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read lanes: %w", err)
 		}
-		if err := r.lock(ctx, r.conn, r.guard.lane(lane)); err != nil {
+		if err := r.outlived(ctx, r.guard.lane(lane)); err != nil {
 			return err
 		}
-		if _, err := r.conn.Exec(ctx, "DO RELEASE_LOCK("+sqlconn.Quote(r.guard.lane(lane))+")"); err != nil {
-			return fmt.Errorf("read lanes: %w", err)
-		}
+	}
+	return r.outlived(ctx, r.guard.ddl())
+}
+
+// alive is an error if the run's control session has ended. Whoever has taken a lock before can go on otherwise: who comes later waits for it.
+func (r *run) alive(ctx context.Context, conn *sqlconn.Conn) error {
+	res, err := conn.Query(ctx, "SELECT IS_USED_LOCK("+sqlconn.Quote(r.guard.alive)+")")
+	if err != nil {
+		return err
+	}
+	if res.Rows[0][0] == nil {
+		return fmt.Errorf("the control session has ended: %w", sqlconn.ErrLost)
 	}
 	return nil
 }
@@ -131,14 +159,7 @@ func (r *run) enter(ctx context.Context, conn *sqlconn.Conn, lane int) error {
 	if err != nil {
 		return fmt.Errorf("lane: %w", err)
 	}
-	res, err := conn.Query(ctx, "SELECT IS_USED_LOCK("+sqlconn.Quote(r.guard.alive)+")")
-	if err != nil {
-		return err
-	}
-	if res.Rows[0][0] == nil {
-		return fmt.Errorf("the control session has ended: %w", sqlconn.ErrLost)
-	}
-	return nil
+	return r.alive(ctx, conn)
 }
 
 // saveLane is the statement that goes with a worker's commit (A1). It makes the row if it is not there: a row that is missing must not be

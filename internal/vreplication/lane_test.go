@@ -138,6 +138,34 @@ func TestOrphanOfALaneIsWaitedFor(t *testing.T) {
 	}
 }
 
+// DDL of a process that is gone runs to its end, and the next run begins behind it. A session that only holds the lock is killed.
+func TestOrphanOfDDLIsWaitedFor(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	src := w.sources["src/0"]
+	for _, s := range []*side{src, w.target} {
+		s.exec("CREATE TABLE item (id int PRIMARY KEY, v int NOT NULL)")
+	}
+	w.put(apply.Preserve, 2, writeset.Writeset, rule("item"))
+	w.await(Running)
+	w.engine.Stop()
+	orphan := mysqldtest.Dial(t, w.target.Admin().WithDB(w.target.db))
+	_, err := orphan.Exec(t.Context(), lockSQL(newGuard(w.list()[0].Id).ddl()))
+	require.NoError(t, err)
+	ends := make(chan error, 1)
+	go func() {
+		_, err := orphan.Exec(t.Context(), fmt.Sprintf("DO SLEEP(%d)", int(lockPatience.Seconds())+2))
+		ends <- err
+	}()
+	w.start()
+	src.exec("INSERT INTO item VALUES (1,1)")
+	require.NoError(t, <-ends, "DDL is not killed")
+	w.await(Running)
+	w.catchUp()
+	w.equal("src/0", "item")
+	_, err = orphan.Exec(t.Context(), "DO 1")
+	require.ErrorIs(t, err, sqlconn.ErrLost)
+}
+
 // What somebody skips is counted as applied, whatever the lanes say beside it.
 func TestSkip(t *testing.T) {
 	w := newWorld(t, nil, source1)
