@@ -1,5 +1,13 @@
 package schema
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // Column is a column as information_schema describes it. It has no pointers into anything that changes.
 type Column struct {
 	Name          string   `json:"name"`
@@ -108,4 +116,35 @@ func (t *Table) notNull(key []int) bool {
 		}
 	}
 	return true
+}
+
+// KeyOrder names the columns of the key and their order: tables of which it is the same order the same rows alike. It is empty where
+// there is no key.
+func (t *Table) KeyOrder() string {
+	key := t.KeyColumns()
+	if len(key) == 0 {
+		return ""
+	}
+	index := t.KeyIndex()
+	sum := sha256.New()
+	for i, column := range key {
+		c := &t.Columns[column]
+		fmt.Fprintf(sum, "%q %q %q %t\n", strings.ToLower(c.Name), c.ColumnType, c.Collation, index != nil && index.Parts[i].Descending)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// KeyIndex is the index that is made of the key's columns; nil where there is no key, or the definition does not tell its indexes.
+func (t *Table) KeyIndex() *Index {
+	key := t.KeyColumns()
+	for i := range t.Indexes {
+		index := &t.Indexes[i]
+		if len(key) == 0 || !index.Unique || len(t.PrimaryKey) > 0 && index.Name != "PRIMARY" {
+			continue
+		}
+		if slices.EqualFunc(index.Parts, key, func(p IndexPart, column int) bool { return p.Column == column && p.Prefix == 0 }) {
+			return index
+		}
+	}
+	return nil
 }

@@ -237,7 +237,7 @@ func (r *run) askCopy() error {
 	for len(r.windows.ready) > 0 && len(r.windows.open)+r.windows.applying < r.c.e.sizes.underWay {
 		rg := r.windows.ready[0]
 		r.windows.ready = r.windows.ready[1:]
-		req := vstream.WindowRequest{Table: rg.table.name}
+		req := vstream.WindowRequest{Table: rg.table.name, Order: rg.table.order}
 		var err error
 		if req.After, err = rg.key(rg.last); err != nil {
 			return err
@@ -308,6 +308,12 @@ func (r *run) copyChunk(ctx context.Context, w *window, ch *vstream.Chunk) error
 	if plan == nil && len(ch.Rows) > 0 {
 		return permanent{fmt.Errorf("chunk of table %d, which the stream has not described", ch.TableID)}
 	}
+	if ch.Rekeyed {
+		return r.copyAgain(ctx, rg.table)
+	}
+	if plan != nil && rg.no == 0 {
+		rg.table.order = plan.Source.KeyOrder()
+	}
 	last := rg.last
 	if ch.Last != nil {
 		last = encodeKey(ch.Last)
@@ -351,6 +357,19 @@ func (r *run) copyChunk(ctx context.Context, w *window, ch *vstream.Chunk) error
 		return fmt.Errorf("copy %s: %w", rg.table.name, err)
 	}
 	return nil
+}
+
+// copyAgain begins the copy of a table again: its key has changed, so that the keys up to which it was copied do not tell what is missing. Its rows
+// stay; they are the source's (W1), and chunks replace them.
+func (r *run) copyAgain(ctx context.Context, tc *tableCopy) error {
+	if err := r.commit(ctx); err != nil {
+		return err
+	}
+	r.log.Info("the key of the table has changed while it was copied: its copy begins again", "table", tc.name, "rows", tc.copied)
+	if err := r.c.e.exec(ctx, append(tc.forget(r.row.ID), logStatement(r.row.ID, "copy begins again", r.row.State, "the key of "+tc.name+" has changed"))...); err != nil {
+		return fmt.Errorf("copy %s again: %w", tc.name, err)
+	}
+	return errAgain
 }
 
 // bulkWrite makes the function that writes a chunk's rows through a session of the applier.

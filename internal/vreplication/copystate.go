@@ -13,6 +13,7 @@ import (
 // tableCopy is how far a table is copied. A table is one range until it turns out to be large.
 type tableCopy struct {
 	name   string // on the source
+	order  string // schema.Table.KeyOrder of the definition that it is copied by; empty until its first chunk
 	ranges []*copyRange
 	copied int64
 	total  int64 // estimate
@@ -50,14 +51,14 @@ func (tc *tableCopy) settle() {
 
 // loadCopies reads the progress of a stream's tables, in order of names.
 func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*tableCopy, []*tableCopy, error) {
-	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done "+
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done, key_order "+
 		"FROM _braid.copy_state WHERE vrepl_id=%d ORDER BY table_name", id))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read copy state: %w", err)
 	}
 	byName, order := map[string]*tableCopy{}, []*tableCopy(nil)
 	for _, c := range res.Rows {
-		tc := &tableCopy{name: string(c[0]), marked: string(c[4]) != "0", strict: string(c[4]) == "2"}
+		tc := &tableCopy{name: string(c[0]), marked: string(c[4]) != "0", strict: string(c[4]) == "2", order: string(c[5])}
 		rg := &copyRange{table: tc, last: c[1], done: tc.marked}
 		if rg.copied, err = strconv.ParseInt(string(c[2]), 10, 64); err == nil {
 			tc.total, err = strconv.ParseInt(string(c[3]), 10, 64)
@@ -109,8 +110,17 @@ func (rg *copyRange) save(id int64, last []byte, rows int64, done bool) string {
 		return fmt.Sprintf("UPDATE _braid.copy_range SET lastpk=%s, rows_copied=rows_copied+%d, done=%d WHERE vrepl_id=%d AND table_name=%s AND no=%d",
 			blob(last), rows, truth(done), id, sqlconn.Quote(tc.name), rg.no)
 	}
-	return fmt.Sprintf("UPDATE _braid.copy_state SET lastpk=%s, rows_copied=rows_copied+%d, rows_total=%d, done=%d WHERE vrepl_id=%d AND table_name=%s",
-		blob(last), rows, max(tc.total, tc.copied+rows), truth(done), id, sqlconn.Quote(tc.name))
+	return fmt.Sprintf("UPDATE _braid.copy_state SET lastpk=%s, rows_copied=rows_copied+%d, rows_total=%d, done=%d, key_order=%s WHERE vrepl_id=%d AND table_name=%s",
+		blob(last), rows, max(tc.total, tc.copied+rows), truth(done), sqlconn.Quote(tc.order), id, sqlconn.Quote(tc.name))
+}
+
+// forget are the statements by which the copy of a table begins again.
+func (tc *tableCopy) forget(id int64) []string {
+	where := fmt.Sprintf(" WHERE vrepl_id=%d AND table_name=%s", id, sqlconn.Quote(tc.name))
+	return []string{
+		"UPDATE _braid.copy_state SET lastpk=NULL, key_order='', rows_copied=0, done=0" + where,
+		"DELETE FROM _braid.copy_range" + where,
+	}
 }
 
 // split cuts what is left of a table that is one range, at keys of rows in key order; nothing of it may be under way. It returns

@@ -163,6 +163,9 @@ func (d *differ) chunk(ctx context.Context, ch *vstream.Chunk, keys map[string]r
 	if p == nil {
 		return permanent{fmt.Errorf("chunk of table %d, which the stream has not described", ch.TableID)}
 	}
+	if ch.Rekeyed {
+		return d.fail(ctx, fmt.Errorf("the key of %s has changed: begin again", d.job.table))
+	}
 	if d.conn == nil {
 		conn, err := sqlconn.Dial(ctx, d.r.c.e.deps.Admin.WithDB(d.r.row.DBName))
 		if err != nil {

@@ -56,6 +56,7 @@ var sidecar = []sidecarTable{
 		{"rows_copied", "bigint", "NOT NULL DEFAULT 0"},
 		{"rows_total", "bigint", "NOT NULL DEFAULT 0 COMMENT 'estimate'"},
 		{"done", "tinyint", "NOT NULL DEFAULT 0 COMMENT '1: all windows have closed; 2: and everything before the last is applied'"},
+		{"key_order", "varchar(32)", "NOT NULL DEFAULT '' COMMENT 'what the keys are, here and in copy_range'"},
 	}, []string{"PRIMARY KEY (vrepl_id, table_name)"}},
 	{"copy_range", []sidecarColumn{
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},

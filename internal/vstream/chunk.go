@@ -130,6 +130,9 @@ func (r *chunkReader) readRows(ctx context.Context, cmd *command) (chunkRead, er
 		return chunkRead{}, err
 	}
 	t, read := cmd.table, chunkRead{table: cmd.table}
+	if read.rekeyed = !cmd.req.fits(t); read.rekeyed {
+		return read, nil
+	}
 	maxBytes := cmp.Or(cmd.req.MaxBytes, defaultChunkBytes)
 	limit, err := r.sizes.limit(ctx, conn, cmd, maxBytes)
 	if err != nil {

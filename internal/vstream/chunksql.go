@@ -2,7 +2,6 @@ package vstream
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 
 	"braid/internal/rowimage"
@@ -23,17 +22,10 @@ func indexOf(def *schema.Table, key []int) keyIndex {
 	if len(def.PrimaryKey) > 0 {
 		x.name = "PRIMARY"
 	}
-	for i := range def.Indexes {
-		index := &def.Indexes[i]
-		if !index.Unique || x.name != "" && index.Name != x.name {
-			continue
-		}
-		if slices.EqualFunc(index.Parts, key, func(p schema.IndexPart, column int) bool { return p.Column == column && p.Prefix == 0 }) {
-			x.name = index.Name
-			for j, p := range index.Parts {
-				x.descending[j] = p.Descending
-			}
-			break
+	if index := def.KeyIndex(); index != nil {
+		x.name = index.Name
+		for i, p := range index.Parts {
+			x.descending[i] = p.Descending
 		}
 	}
 	return x

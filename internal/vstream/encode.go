@@ -35,6 +35,7 @@ const (
 	flagDone    = 1 << iota // a chunk reached the end of its table
 	flagHasLast             // and looked at a row
 	flagFirst               // and replaces what the target has
+	flagRekeyed             // the table's key is another than the request's
 )
 
 // Encode appends the wire form of a batch to dst.
@@ -137,6 +138,9 @@ func appendChunk(dst []byte, c *Chunk) []byte {
 	}
 	if c.First {
 		flags |= flagFirst
+	}
+	if c.Rekeyed {
+		flags |= flagRekeyed
 	}
 	dst = binary.AppendUvarint(append(dst, wireChunk, flags), c.Window)
 	dst = binary.AppendUvarint(dst, uint64(c.TableID))

@@ -96,6 +96,9 @@ type Chunk struct {
 	Done    bool           // nothing lies behind Last; for requested keys always
 	Touched []rowimage.Row // keys that passed during the window, if they were asked for
 	First   bool           // of the chunks of a table without a key: replaces all rows that the target has of it; see Whole
+	// Rekeyed: the table's key is not what the request took it for, so nothing was read. What was copied up to the request's keys says nothing
+	// about what lies behind them now.
+	Rekeyed bool
 	// Read is how many rows the source has read for this chunk: rows of other key ranges included, none that another stream's chunk counts.
 	Read int64
 	// Position is the position of everything before the chunk.

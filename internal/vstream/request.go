@@ -10,7 +10,7 @@ import (
 )
 
 // On the wire a request is a Window, whose field after says what of the table is wanted: a byte for the kind, then for a range both
-// bounds, each the number of its cells and these; for a split the bytes and the number of ranges. Empty: a range without bounds.
+// bounds, each the number of its cells and these, and the order of the key; for a split the bytes and the number of ranges. Empty: a range without bounds.
 const (
 	wireRange = iota
 	wireWholeUnlocked
@@ -23,13 +23,23 @@ func encodeWindow(r *WindowRequest) *tabletpb.Window {
 	switch {
 	case r.Whole != 0:
 		w.After = []byte{byte(r.Whole)}
-	case r.After != nil || r.Until != nil:
-		w.After = appendKeyed(appendKeyed([]byte{wireRange}, r.After), r.Until)
+	case r.After != nil || r.Until != nil || r.Order != "":
+		w.After = appendString(appendKeyed(appendKeyed([]byte{wireRange}, r.After), r.Until), r.Order)
 	}
 	for _, key := range r.Keys {
 		w.Keys = append(w.Keys, rowimage.AppendRow(nil, key))
 	}
 	return w
+}
+
+// fits reports whether the keys of a request are the table's. A DDL may have changed what they mean.
+func (r *WindowRequest) fits(t *table) bool {
+	for _, key := range append([]rowimage.Row{r.After, r.Until}, r.Keys...) {
+		if key != nil && len(key) != len(t.key) {
+			return false
+		}
+	}
+	return r.Order == "" || r.Order == t.def.KeyOrder()
 }
 
 func encodeSplit(r *SplitRequest) *tabletpb.Window {
@@ -67,6 +77,7 @@ func decodeRequest(m *tabletpb.Window) (*WindowRequest, *SplitRequest, error) {
 		if n := d.count(); n > 0 {
 			r.Until = d.row(n)
 		}
+		r.Order = d.string()
 	case wireWholeUnlocked, wireWholeLocked:
 		r.Whole = Whole(kind)
 	case wireSplitTable:

@@ -3,6 +3,7 @@ package vstream
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -430,7 +431,11 @@ func (s *scans) finished(t *turn, r chunkRead, err error, now time.Time) {
 		r.done, r.last = false, t.cmd.req.Until
 	}
 	if t.chain != nil {
-		if good := err == nil && r.err == nil; !t.bounded && (!good || !t.chain.extend(t, &r)) {
+		good := err == nil && r.err == nil && !r.rekeyed
+		if !good { // its bounds may be keys that the table had before a DDL
+			maps.DeleteFunc(s.chains, func(_ string, c *chain) bool { return c == t.chain })
+		}
+		if !t.bounded && (!good || !t.chain.extend(t, &r)) {
 			for _, seat := range t.seats { // where these end is nobody's beginning
 				delete(t.chain.at, seat.member)
 			}

@@ -44,6 +44,9 @@ type WindowRequest struct {
 	Table string       // name on the source, as Rules.Name has it
 	After rowimage.Row // key of the row before the chunk; nil: from the beginning
 	Until rowimage.Row // key that no row of the chunk is behind; nil: to the end
+	// Order is schema.Table.KeyOrder of the definition whose keys After and Until are; empty: not known. If the table's is another
+	// one, the Chunk says so and has no rows.
+	Order string
 	// Keys asks for exactly these keys instead of a range.
 	Keys []rowimage.Row
 	// Whole asks for all rows of a table that has no key.

@@ -40,7 +40,7 @@ func (s *stream) split(r *SplitRequest) error {
 }
 
 func (r *readers) split(t *table, req *SplitRequest, answer func(*Split, error)) {
-	name := fmt.Sprintf("%s\x00%d\x00%d", req.Table, req.Bytes, req.Most)
+	name := fmt.Sprintf("%s\x00%d\x00%d\x00%s", req.Table, req.Bytes, req.Most, t.def.KeyOrder())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if call := r.mu.splits[name]; call != nil {

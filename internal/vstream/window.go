@@ -109,16 +109,18 @@ const (
 
 // chunkRead is what a read returned.
 type chunkRead struct {
-	table  *table
-	rows   []rowimage.Row // all that were scanned
-	size   int64          // bytes of them
-	done   bool           // nothing lies behind them
-	last   rowimage.Row   // up to here everything was read; nil: the key of the last row
-	cost   int64          // rows that the source has read for this stream
-	end    binlog.Coordinates
-	err    error // the table is not as defined: if no DDL passes before end, it is final
-	view   *view // of a table without a key: its rows are still to come
-	locked bool  // the view was opened while nobody could write
+	table *table
+	rows  []rowimage.Row // all that were scanned
+	size  int64          // bytes of them
+	done  bool           // nothing lies behind them
+	// rekeyed: the request's keys are none of the table's
+	rekeyed bool
+	last    rowimage.Row // up to here everything was read; nil: the key of the last row
+	cost    int64        // rows that the source has read for this stream
+	end     binlog.Coordinates
+	err     error // the table is not as defined: if no DDL passes before end, it is final
+	view    *view // of a table without a key: its rows are still to come
+	locked  bool  // the view was opened while nobody could write
 }
 
 // closed is a window that has ended: its chunk belongs into the stream here.

@@ -63,7 +63,7 @@ func drawItem(t *rapid.T, tables []*Table) Item {
 	case 2:
 		return &DDL{GTID: text.Draw(t, "gtid"), CommitUS: rapid.Int64().Draw(t, "us"), DB: text.Draw(t, "db"), SQL: text.Draw(t, "sql")}
 	case 3:
-		c := &Chunk{Window: rapid.Uint64().Draw(t, "window"), TableID: table.ID, Done: rapid.Bool().Draw(t, "done"), Position: text.Draw(t, "position")}
+		c := &Chunk{Window: rapid.Uint64().Draw(t, "window"), TableID: table.ID, Done: rapid.Bool().Draw(t, "done"), Rekeyed: rapid.Bool().Draw(t, "rekeyed"), Position: text.Draw(t, "position")}
 		c.Rows, c.Touched = drawRows(t, width), drawRows(t, key)
 		if rapid.Bool().Draw(t, "has last") {
 			c.Last = drawRow(t, key)
@@ -91,6 +91,22 @@ func TestWireRoundTrip(t *testing.T) {
 			items = nil
 		}
 	})
+}
+
+// TestRequestRoundTrip: so are requests.
+func TestRequestRoundTrip(t *testing.T) {
+	key := rowimage.Row{[]byte("1"), []byte("")}
+	for _, r := range []WindowRequest{
+		{ID: 1, Table: "t"}, {ID: 2, Table: "t", After: key}, {ID: 3, Table: "t", Until: key, MaxRows: 4, MaxBytes: 5}, {ID: 4, Table: "t", After: key, Until: key, Order: "x"},
+		{ID: 5, Table: "t", Order: "x"}, {ID: 6, Table: "t", Whole: WholeLocked}, {ID: 7, Table: "t", Keys: []rowimage.Row{key}, IncludeTouched: true},
+	} {
+		got, _, err := decodeRequest(encodeWindow(&r))
+		require.NoError(t, err)
+		require.Equal(t, &r, got)
+	}
+	_, split, err := decodeRequest(encodeSplit(&SplitRequest{ID: 8, Table: "t", Bytes: 9, Most: 10}))
+	require.NoError(t, err)
+	require.Equal(t, &SplitRequest{ID: 8, Table: "t", Bytes: 9, Most: 10}, split)
 }
 
 // FuzzWireDecode: no bytes make it panic, and nothing that it returns has rows of another width than its table.

@@ -1,0 +1,113 @@
+package vreplication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"braid/internal/filter"
+	"braid/internal/vstream"
+)
+
+// meddler runs something when a stream asks for its n-th window.
+type meddler struct {
+	vstream.Source
+	n     int64
+	asked *atomic.Int64
+	do    func() error
+}
+
+type meddledStream struct {
+	vstream.Stream
+	m meddler
+}
+
+func (m meddler) Open(ctx context.Context, start vstream.Start) (vstream.Stream, error) {
+	s, err := m.Source.Open(ctx, start)
+	if err != nil {
+		return nil, err
+	}
+	return meddledStream{s, m}, nil
+}
+
+func (s meddledStream) OpenWindow(r vstream.WindowRequest) error {
+	if s.m.asked.Add(1) == s.m.n {
+		if err := s.m.do(); err != nil {
+			return err
+		}
+	}
+	return s.Stream.OpenWindow(r)
+}
+
+// meddle makes streams that are opened from here on run do in the middle of their copy. crash ends the run right behind it.
+func (w *world) meddle(n int64, crash bool, do func()) *atomic.Int64 {
+	asked := new(atomic.Int64)
+	w.wrap = func(s vstream.Source) vstream.Source {
+		return meddler{s, n, asked, func() error {
+			do()
+			if crash {
+				return errors.New("the process dies here")
+			}
+			return nil
+		}}
+	}
+	w.sizes = &tiny
+	w.restart()
+	return asked
+}
+
+// The 12th window is in the middle of a table of this many rows: it is split by then, and some of its ranges have begun.
+const (
+	meddledRows   = 3000
+	meddledWindow = 12
+)
+
+// keyChanges are statements that change what a table's key is, or how it is ordered, while it is copied.
+var keyChanges = []struct{ name, columns, values, ddl, after string }{
+	{"another column", "id int PRIMARY KEY, n int NOT NULL, pad varchar(200)", "i, 100000-i, REPEAT('x',150)", "DROP PRIMARY KEY, ADD PRIMARY KEY (n)", "INSERT INTO t VALUES (-1,-1,'new')"},
+	{"more columns", "id int PRIMARY KEY, n int NOT NULL, pad varchar(200)", "i, i%7, REPEAT('x',150)", "DROP PRIMARY KEY, ADD PRIMARY KEY (n, id)", "DELETE FROM t WHERE id=5"},
+	{"fewer columns", "n int, id int, pad varchar(200), PRIMARY KEY (n, id)", "i%7, i, REPEAT('x',150)", "DROP PRIMARY KEY, ADD PRIMARY KEY (id)", "UPDATE t SET n=9 WHERE id>2990"},
+	{"another order of columns", "n int, id int, pad varchar(200), PRIMARY KEY (n, id)", "i%7, i, REPEAT('x',150)", "DROP PRIMARY KEY, ADD PRIMARY KEY (id, n)", "UPDATE t SET n=9 WHERE id<10"},
+	{"descending", "id int, pad varchar(200), PRIMARY KEY (id)", "i, REPEAT('x',150)", "DROP PRIMARY KEY, ADD PRIMARY KEY (id DESC)", "INSERT INTO t VALUES (-1,'new')"},
+	{"number to text", "id int, pad varchar(200), PRIMARY KEY (id)", "i*7, REPEAT('x',150)", "MODIFY id varchar(20) NOT NULL", "INSERT INTO t VALUES ('abc','new')"},
+	{"text to number", "id varchar(20), pad varchar(200), PRIMARY KEY (id)", "i*7, REPEAT('x',150)", "MODIFY id bigint NOT NULL", "INSERT INTO t VALUES (99999,'new')"},
+	{"collation", "id varchar(20) COLLATE utf8mb4_bin, pad varchar(200), PRIMARY KEY (id)", "CONCAT(CHAR(IF(i%2,65,97)+i%26 USING utf8mb4), i), REPEAT('x',150)", "MODIFY id varchar(20) COLLATE utf8mb4_0900_ai_ci NOT NULL", "INSERT INTO t VALUES ('ZZ','new')"},
+	{"enum", "e enum('a','b','c') NOT NULL, id int, pad varchar(200), PRIMARY KEY (e, id)", "1+i%3, i, REPEAT('x',150)", "MODIFY e enum('c','z','b','a') NOT NULL", "INSERT INTO t VALUES ('z',1,'new')"},
+	{"another type", "id varchar(20), d date NOT NULL, pad varchar(200), PRIMARY KEY (id)", "CONCAT('k',i), DATE_ADD('2000-01-01', INTERVAL i DAY), REPEAT('x',150)", "DROP PRIMARY KEY, ADD PRIMARY KEY (d)", "INSERT INTO t VALUES ('new','1999-01-01','new')"},
+	{"another name", "id int, pad varchar(200), PRIMARY KEY (id)", "i, REPEAT('x',150)", "RENAME COLUMN id TO ident", "INSERT INTO t VALUES (-1,'new')"},
+	{"another place", "id int, pad varchar(200), PRIMARY KEY (id)", "i, REPEAT('x',150)", "ADD COLUMN first int DEFAULT 3 FIRST", "INSERT INTO t VALUES (4,-1,'new')"},
+	{"unique to primary", "id int NOT NULL, n int NOT NULL, pad varchar(200), UNIQUE KEY u (n)", "i, 100000-i, REPEAT('x',150)", "ADD PRIMARY KEY (id)", "INSERT INTO t VALUES (-1,-1,'new')"},
+	{"wider", "id int, pad varchar(200), PRIMARY KEY (id)", "i, REPEAT('x',150)", "MODIFY id bigint NOT NULL", "INSERT INTO t VALUES (10000000000,'new')"},
+}
+
+// A key that changes while its table is copied: the copy of the table begins again where what was copied says nothing any more, and both sides are equal.
+func TestKeyChangesDuringTheCopy(t *testing.T) {
+	for i, c := range keyChanges {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil, source1)
+			src := w.sources["src/0"]
+			for _, s := range []*side{src, w.target} {
+				s.exec("SET SESSION cte_max_recursion_depth=1000000", "CREATE TABLE t ("+c.columns+") CHARACTER SET utf8mb4")
+			}
+			src.exec(fmt.Sprintf("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<%d) SELECT %s FROM n", meddledRows, c.values), "ANALYZE TABLE t")
+			asked := w.meddle(meddledWindow, i%3 == 0, func() { src.exec("ALTER TABLE t "+c.ddl, c.after) })
+			w.follow(DDLExec, rule("t"))
+			w.await(Running)
+			require.Greater(t, asked.Load(), int64(meddledWindow))
+			w.catchUp()
+			w.equal("src/0", "t")
+		})
+	}
+}
+
+// follow makes the stream with a policy for DDL.
+func (w *world) follow(policy DDLPolicy, rules ...filter.Rule) {
+	w.t.Helper()
+	_, err := w.engine.Put(w.t.Context(), Spec{Workflow: "w", Keyspace: "src", Shard: "0", Rules: filter.Rules{Rules: rules}, OnDDL: policy})
+	require.NoError(w.t, err)
+}
