@@ -999,6 +999,7 @@ type CreateWorkflowRequest struct {
 	Tables         []string               `protobuf:"bytes,7,rep,name=tables,proto3" json:"tables,omitempty"`    // move: none means all
 	Stopped        bool                   `protobuf:"varint,8,opt,name=stopped,proto3" json:"stopped,omitempty"` // create the streams stopped
 	DryRun         bool                   `protobuf:"varint,9,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	Throttle       *Throttle              `protobuf:"bytes,10,opt,name=throttle,proto3" json:"throttle,omitempty"` // of the copy; none: no bounds
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1096,6 +1097,98 @@ func (x *CreateWorkflowRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *CreateWorkflowRequest) GetThrottle() *Throttle {
+	if x != nil {
+		return x.Throttle
+	}
+	return nil
+}
+
+// Throttle bounds what a copy may do to the servers: beyond a bound it pauses, and the changes go on. 0 is no bound.
+type Throttle struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	SourceHistory   int64                  `protobuf:"varint,1,opt,name=source_history,json=sourceHistory,proto3" json:"source_history,omitempty"`         // history list length of the source
+	ReplicaLagMs    int64                  `protobuf:"varint,2,opt,name=replica_lag_ms,json=replicaLagMs,proto3" json:"replica_lag_ms,omitempty"`          // of the living replicas of the source's and the target's shard
+	CommitLatencyMs int64                  `protobuf:"varint,3,opt,name=commit_latency_ms,json=commitLatencyMs,proto3" json:"commit_latency_ms,omitempty"` // of the target
+	ThreadsRunning  int64                  `protobuf:"varint,4,opt,name=threads_running,json=threadsRunning,proto3" json:"threads_running,omitempty"`      // on the target
+	Query           string                 `protobuf:"bytes,5,opt,name=query,proto3" json:"query,omitempty"`                                               // run on the target; its first cell is compared with query_max
+	QueryMax        float64                `protobuf:"fixed64,6,opt,name=query_max,json=queryMax,proto3" json:"query_max,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Throttle) Reset() {
+	*x = Throttle{}
+	mi := &file_api_control_control_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Throttle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Throttle) ProtoMessage() {}
+
+func (x *Throttle) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_control_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Throttle.ProtoReflect.Descriptor instead.
+func (*Throttle) Descriptor() ([]byte, []int) {
+	return file_api_control_control_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Throttle) GetSourceHistory() int64 {
+	if x != nil {
+		return x.SourceHistory
+	}
+	return 0
+}
+
+func (x *Throttle) GetReplicaLagMs() int64 {
+	if x != nil {
+		return x.ReplicaLagMs
+	}
+	return 0
+}
+
+func (x *Throttle) GetCommitLatencyMs() int64 {
+	if x != nil {
+		return x.CommitLatencyMs
+	}
+	return 0
+}
+
+func (x *Throttle) GetThreadsRunning() int64 {
+	if x != nil {
+		return x.ThreadsRunning
+	}
+	return 0
+}
+
+func (x *Throttle) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+func (x *Throttle) GetQueryMax() float64 {
+	if x != nil {
+		return x.QueryMax
+	}
+	return 0
+}
+
 type ListWorkflowsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Keyspace      string                 `protobuf:"bytes,1,opt,name=keyspace,proto3" json:"keyspace,omitempty"`
@@ -1105,7 +1198,7 @@ type ListWorkflowsRequest struct {
 
 func (x *ListWorkflowsRequest) Reset() {
 	*x = ListWorkflowsRequest{}
-	mi := &file_api_control_control_proto_msgTypes[18]
+	mi := &file_api_control_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1210,7 @@ func (x *ListWorkflowsRequest) String() string {
 func (*ListWorkflowsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[18]
+	mi := &file_api_control_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1223,7 @@ func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{18}
+	return file_api_control_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListWorkflowsRequest) GetKeyspace() string {
@@ -1149,7 +1242,7 @@ type ListWorkflowsResponse struct {
 
 func (x *ListWorkflowsResponse) Reset() {
 	*x = ListWorkflowsResponse{}
-	mi := &file_api_control_control_proto_msgTypes[19]
+	mi := &file_api_control_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1254,7 @@ func (x *ListWorkflowsResponse) String() string {
 func (*ListWorkflowsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[19]
+	mi := &file_api_control_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1267,7 @@ func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{19}
+	return file_api_control_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListWorkflowsResponse) GetWorkflows() []*Workflow {
@@ -1193,7 +1286,7 @@ type ShowWorkflowRequest struct {
 
 func (x *ShowWorkflowRequest) Reset() {
 	*x = ShowWorkflowRequest{}
-	mi := &file_api_control_control_proto_msgTypes[20]
+	mi := &file_api_control_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +1298,7 @@ func (x *ShowWorkflowRequest) String() string {
 func (*ShowWorkflowRequest) ProtoMessage() {}
 
 func (x *ShowWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[20]
+	mi := &file_api_control_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +1311,7 @@ func (x *ShowWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*ShowWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{20}
+	return file_api_control_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ShowWorkflowRequest) GetName() string {
@@ -1239,7 +1332,7 @@ type WorkflowRequest struct {
 
 func (x *WorkflowRequest) Reset() {
 	*x = WorkflowRequest{}
-	mi := &file_api_control_control_proto_msgTypes[21]
+	mi := &file_api_control_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1344,7 @@ func (x *WorkflowRequest) String() string {
 func (*WorkflowRequest) ProtoMessage() {}
 
 func (x *WorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[21]
+	mi := &file_api_control_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1357,7 @@ func (x *WorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowRequest.ProtoReflect.Descriptor instead.
 func (*WorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{21}
+	return file_api_control_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WorkflowRequest) GetName() string {
@@ -1301,7 +1394,7 @@ type SwitchTrafficRequest struct {
 
 func (x *SwitchTrafficRequest) Reset() {
 	*x = SwitchTrafficRequest{}
-	mi := &file_api_control_control_proto_msgTypes[22]
+	mi := &file_api_control_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1406,7 @@ func (x *SwitchTrafficRequest) String() string {
 func (*SwitchTrafficRequest) ProtoMessage() {}
 
 func (x *SwitchTrafficRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[22]
+	mi := &file_api_control_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1419,7 @@ func (x *SwitchTrafficRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchTrafficRequest.ProtoReflect.Descriptor instead.
 func (*SwitchTrafficRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{22}
+	return file_api_control_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SwitchTrafficRequest) GetName() string {
@@ -1375,7 +1468,7 @@ type WorkflowReply struct {
 
 func (x *WorkflowReply) Reset() {
 	*x = WorkflowReply{}
-	mi := &file_api_control_control_proto_msgTypes[23]
+	mi := &file_api_control_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1480,7 @@ func (x *WorkflowReply) String() string {
 func (*WorkflowReply) ProtoMessage() {}
 
 func (x *WorkflowReply) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[23]
+	mi := &file_api_control_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1493,7 @@ func (x *WorkflowReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowReply.ProtoReflect.Descriptor instead.
 func (*WorkflowReply) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{23}
+	return file_api_control_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WorkflowReply) GetChanged() bool {
@@ -1449,7 +1542,7 @@ type Workflow struct {
 
 func (x *Workflow) Reset() {
 	*x = Workflow{}
-	mi := &file_api_control_control_proto_msgTypes[24]
+	mi := &file_api_control_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1554,7 @@ func (x *Workflow) String() string {
 func (*Workflow) ProtoMessage() {}
 
 func (x *Workflow) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[24]
+	mi := &file_api_control_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1567,7 @@ func (x *Workflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workflow.ProtoReflect.Descriptor instead.
 func (*Workflow) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{24}
+	return file_api_control_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Workflow) GetName() string {
@@ -1615,7 +1708,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_api_control_control_proto_msgTypes[25]
+	mi := &file_api_control_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1720,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[25]
+	mi := &file_api_control_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1733,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{25}
+	return file_api_control_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Stream) GetTablet() string {
@@ -1731,7 +1824,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_control_control_proto_msgTypes[26]
+	mi := &file_api_control_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1836,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[26]
+	mi := &file_api_control_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1849,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{26}
+	return file_api_control_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Event) GetAtUs() int64 {
@@ -1795,7 +1888,7 @@ type Switch struct {
 
 func (x *Switch) Reset() {
 	*x = Switch{}
-	mi := &file_api_control_control_proto_msgTypes[27]
+	mi := &file_api_control_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +1900,7 @@ func (x *Switch) String() string {
 func (*Switch) ProtoMessage() {}
 
 func (x *Switch) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[27]
+	mi := &file_api_control_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +1913,7 @@ func (x *Switch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Switch.ProtoReflect.Descriptor instead.
 func (*Switch) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{27}
+	return file_api_control_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Switch) GetDirection() string {
@@ -1884,7 +1977,7 @@ type StartDiffRequest struct {
 
 func (x *StartDiffRequest) Reset() {
 	*x = StartDiffRequest{}
-	mi := &file_api_control_control_proto_msgTypes[28]
+	mi := &file_api_control_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +1989,7 @@ func (x *StartDiffRequest) String() string {
 func (*StartDiffRequest) ProtoMessage() {}
 
 func (x *StartDiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[28]
+	mi := &file_api_control_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2002,7 @@ func (x *StartDiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartDiffRequest.ProtoReflect.Descriptor instead.
 func (*StartDiffRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{28}
+	return file_api_control_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StartDiffRequest) GetWorkflow() string {
@@ -1950,7 +2043,7 @@ type ShowDiffRequest struct {
 
 func (x *ShowDiffRequest) Reset() {
 	*x = ShowDiffRequest{}
-	mi := &file_api_control_control_proto_msgTypes[29]
+	mi := &file_api_control_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2055,7 @@ func (x *ShowDiffRequest) String() string {
 func (*ShowDiffRequest) ProtoMessage() {}
 
 func (x *ShowDiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[29]
+	mi := &file_api_control_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2068,7 @@ func (x *ShowDiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowDiffRequest.ProtoReflect.Descriptor instead.
 func (*ShowDiffRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{29}
+	return file_api_control_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ShowDiffRequest) GetWorkflow() string {
@@ -2005,7 +2098,7 @@ type Diff struct {
 
 func (x *Diff) Reset() {
 	*x = Diff{}
-	mi := &file_api_control_control_proto_msgTypes[30]
+	mi := &file_api_control_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2110,7 @@ func (x *Diff) String() string {
 func (*Diff) ProtoMessage() {}
 
 func (x *Diff) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[30]
+	mi := &file_api_control_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2123,7 @@ func (x *Diff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diff.ProtoReflect.Descriptor instead.
 func (*Diff) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{30}
+	return file_api_control_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Diff) GetUuid() string {
@@ -2086,7 +2179,7 @@ type DiffTable struct {
 
 func (x *DiffTable) Reset() {
 	*x = DiffTable{}
-	mi := &file_api_control_control_proto_msgTypes[31]
+	mi := &file_api_control_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2191,7 @@ func (x *DiffTable) String() string {
 func (*DiffTable) ProtoMessage() {}
 
 func (x *DiffTable) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[31]
+	mi := &file_api_control_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2204,7 @@ func (x *DiffTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffTable.ProtoReflect.Descriptor instead.
 func (*DiffTable) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{31}
+	return file_api_control_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DiffTable) GetTable() string {
@@ -2251,7 +2344,7 @@ const file_api_control_control_proto_rawDesc = "" +
 	"\x12ShowRoutingRequest\"N\n" +
 	"\x13ShowRoutingResponse\x12!\n" +
 	"\frouting_json\x18\x01 \x01(\tR\vroutingJson\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xa6\x02\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xdb\x02\n" +
 	"\x15CreateWorkflowRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12'\n" +
@@ -2261,7 +2354,16 @@ const file_api_control_control_proto_rawDesc = "" +
 	"\rtarget_shards\x18\x06 \x03(\tR\ftargetShards\x12\x16\n" +
 	"\x06tables\x18\a \x03(\tR\x06tables\x12\x18\n" +
 	"\astopped\x18\b \x01(\bR\astopped\x12\x17\n" +
-	"\adry_run\x18\t \x01(\bR\x06dryRun\"2\n" +
+	"\adry_run\x18\t \x01(\bR\x06dryRun\x123\n" +
+	"\bthrottle\x18\n" +
+	" \x01(\v2\x17.braid.control.ThrottleR\bthrottle\"\xdf\x01\n" +
+	"\bThrottle\x12%\n" +
+	"\x0esource_history\x18\x01 \x01(\x03R\rsourceHistory\x12$\n" +
+	"\x0ereplica_lag_ms\x18\x02 \x01(\x03R\freplicaLagMs\x12*\n" +
+	"\x11commit_latency_ms\x18\x03 \x01(\x03R\x0fcommitLatencyMs\x12'\n" +
+	"\x0fthreads_running\x18\x04 \x01(\x03R\x0ethreadsRunning\x12\x14\n" +
+	"\x05query\x18\x05 \x01(\tR\x05query\x12\x1b\n" +
+	"\tquery_max\x18\x06 \x01(\x01R\bqueryMax\"2\n" +
 	"\x14ListWorkflowsRequest\x12\x1a\n" +
 	"\bkeyspace\x18\x01 \x01(\tR\bkeyspace\"N\n" +
 	"\x15ListWorkflowsResponse\x125\n" +
@@ -2398,7 +2500,7 @@ func file_api_control_control_proto_rawDescGZIP() []byte {
 	return file_api_control_control_proto_rawDescData
 }
 
-var file_api_control_control_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_api_control_control_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_api_control_control_proto_goTypes = []any{
 	(*Change)(nil),                // 0: braid.control.Change
 	(*ListKeyspacesRequest)(nil),  // 1: braid.control.ListKeyspacesRequest
@@ -2418,78 +2520,80 @@ var file_api_control_control_proto_goTypes = []any{
 	(*ShowRoutingRequest)(nil),    // 15: braid.control.ShowRoutingRequest
 	(*ShowRoutingResponse)(nil),   // 16: braid.control.ShowRoutingResponse
 	(*CreateWorkflowRequest)(nil), // 17: braid.control.CreateWorkflowRequest
-	(*ListWorkflowsRequest)(nil),  // 18: braid.control.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil), // 19: braid.control.ListWorkflowsResponse
-	(*ShowWorkflowRequest)(nil),   // 20: braid.control.ShowWorkflowRequest
-	(*WorkflowRequest)(nil),       // 21: braid.control.WorkflowRequest
-	(*SwitchTrafficRequest)(nil),  // 22: braid.control.SwitchTrafficRequest
-	(*WorkflowReply)(nil),         // 23: braid.control.WorkflowReply
-	(*Workflow)(nil),              // 24: braid.control.Workflow
-	(*Stream)(nil),                // 25: braid.control.Stream
-	(*Event)(nil),                 // 26: braid.control.Event
-	(*Switch)(nil),                // 27: braid.control.Switch
-	(*StartDiffRequest)(nil),      // 28: braid.control.StartDiffRequest
-	(*ShowDiffRequest)(nil),       // 29: braid.control.ShowDiffRequest
-	(*Diff)(nil),                  // 30: braid.control.Diff
-	(*DiffTable)(nil),             // 31: braid.control.DiffTable
-	nil,                           // 32: braid.control.Workflow.ServingEntry
+	(*Throttle)(nil),              // 18: braid.control.Throttle
+	(*ListWorkflowsRequest)(nil),  // 19: braid.control.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil), // 20: braid.control.ListWorkflowsResponse
+	(*ShowWorkflowRequest)(nil),   // 21: braid.control.ShowWorkflowRequest
+	(*WorkflowRequest)(nil),       // 22: braid.control.WorkflowRequest
+	(*SwitchTrafficRequest)(nil),  // 23: braid.control.SwitchTrafficRequest
+	(*WorkflowReply)(nil),         // 24: braid.control.WorkflowReply
+	(*Workflow)(nil),              // 25: braid.control.Workflow
+	(*Stream)(nil),                // 26: braid.control.Stream
+	(*Event)(nil),                 // 27: braid.control.Event
+	(*Switch)(nil),                // 28: braid.control.Switch
+	(*StartDiffRequest)(nil),      // 29: braid.control.StartDiffRequest
+	(*ShowDiffRequest)(nil),       // 30: braid.control.ShowDiffRequest
+	(*Diff)(nil),                  // 31: braid.control.Diff
+	(*DiffTable)(nil),             // 32: braid.control.DiffTable
+	nil,                           // 33: braid.control.Workflow.ServingEntry
 }
 var file_api_control_control_proto_depIdxs = []int32{
 	3,  // 0: braid.control.ListKeyspacesResponse.keyspaces:type_name -> braid.control.Keyspace
 	4,  // 1: braid.control.Keyspace.shards:type_name -> braid.control.Shard
 	10, // 2: braid.control.ListTabletsResponse.tablets:type_name -> braid.control.Tablet
-	24, // 3: braid.control.ListWorkflowsResponse.workflows:type_name -> braid.control.Workflow
-	24, // 4: braid.control.WorkflowReply.workflow:type_name -> braid.control.Workflow
-	32, // 5: braid.control.Workflow.serving:type_name -> braid.control.Workflow.ServingEntry
-	25, // 6: braid.control.Workflow.streams:type_name -> braid.control.Stream
-	26, // 7: braid.control.Workflow.history:type_name -> braid.control.Event
-	27, // 8: braid.control.Workflow.last_switch:type_name -> braid.control.Switch
-	31, // 9: braid.control.Diff.tables:type_name -> braid.control.DiffTable
-	1,  // 10: braid.control.Control.ListKeyspaces:input_type -> braid.control.ListKeyspacesRequest
-	5,  // 11: braid.control.Control.CreateKeyspace:input_type -> braid.control.CreateKeyspaceRequest
-	6,  // 12: braid.control.Control.CreateShards:input_type -> braid.control.CreateShardsRequest
-	7,  // 13: braid.control.Control.DeleteShards:input_type -> braid.control.DeleteShardsRequest
-	8,  // 14: braid.control.Control.ListTablets:input_type -> braid.control.ListTabletsRequest
-	11, // 15: braid.control.Control.ApplyVSchema:input_type -> braid.control.ApplyVSchemaRequest
-	12, // 16: braid.control.Control.ShowVSchema:input_type -> braid.control.ShowVSchemaRequest
-	14, // 17: braid.control.Control.ApplySchema:input_type -> braid.control.ApplySchemaRequest
-	15, // 18: braid.control.Control.ShowRouting:input_type -> braid.control.ShowRoutingRequest
-	17, // 19: braid.control.Control.CreateWorkflow:input_type -> braid.control.CreateWorkflowRequest
-	18, // 20: braid.control.Control.ListWorkflows:input_type -> braid.control.ListWorkflowsRequest
-	20, // 21: braid.control.Control.ShowWorkflow:input_type -> braid.control.ShowWorkflowRequest
-	21, // 22: braid.control.Control.StartWorkflow:input_type -> braid.control.WorkflowRequest
-	21, // 23: braid.control.Control.StopWorkflow:input_type -> braid.control.WorkflowRequest
-	22, // 24: braid.control.Control.SwitchTraffic:input_type -> braid.control.SwitchTrafficRequest
-	22, // 25: braid.control.Control.ReverseTraffic:input_type -> braid.control.SwitchTrafficRequest
-	21, // 26: braid.control.Control.CompleteWorkflow:input_type -> braid.control.WorkflowRequest
-	21, // 27: braid.control.Control.CancelWorkflow:input_type -> braid.control.WorkflowRequest
-	28, // 28: braid.control.Control.StartDiff:input_type -> braid.control.StartDiffRequest
-	29, // 29: braid.control.Control.ShowDiff:input_type -> braid.control.ShowDiffRequest
-	2,  // 30: braid.control.Control.ListKeyspaces:output_type -> braid.control.ListKeyspacesResponse
-	0,  // 31: braid.control.Control.CreateKeyspace:output_type -> braid.control.Change
-	0,  // 32: braid.control.Control.CreateShards:output_type -> braid.control.Change
-	0,  // 33: braid.control.Control.DeleteShards:output_type -> braid.control.Change
-	9,  // 34: braid.control.Control.ListTablets:output_type -> braid.control.ListTabletsResponse
-	0,  // 35: braid.control.Control.ApplyVSchema:output_type -> braid.control.Change
-	13, // 36: braid.control.Control.ShowVSchema:output_type -> braid.control.ShowVSchemaResponse
-	0,  // 37: braid.control.Control.ApplySchema:output_type -> braid.control.Change
-	16, // 38: braid.control.Control.ShowRouting:output_type -> braid.control.ShowRoutingResponse
-	23, // 39: braid.control.Control.CreateWorkflow:output_type -> braid.control.WorkflowReply
-	19, // 40: braid.control.Control.ListWorkflows:output_type -> braid.control.ListWorkflowsResponse
-	24, // 41: braid.control.Control.ShowWorkflow:output_type -> braid.control.Workflow
-	23, // 42: braid.control.Control.StartWorkflow:output_type -> braid.control.WorkflowReply
-	23, // 43: braid.control.Control.StopWorkflow:output_type -> braid.control.WorkflowReply
-	23, // 44: braid.control.Control.SwitchTraffic:output_type -> braid.control.WorkflowReply
-	23, // 45: braid.control.Control.ReverseTraffic:output_type -> braid.control.WorkflowReply
-	23, // 46: braid.control.Control.CompleteWorkflow:output_type -> braid.control.WorkflowReply
-	23, // 47: braid.control.Control.CancelWorkflow:output_type -> braid.control.WorkflowReply
-	30, // 48: braid.control.Control.StartDiff:output_type -> braid.control.Diff
-	30, // 49: braid.control.Control.ShowDiff:output_type -> braid.control.Diff
-	30, // [30:50] is the sub-list for method output_type
-	10, // [10:30] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	18, // 3: braid.control.CreateWorkflowRequest.throttle:type_name -> braid.control.Throttle
+	25, // 4: braid.control.ListWorkflowsResponse.workflows:type_name -> braid.control.Workflow
+	25, // 5: braid.control.WorkflowReply.workflow:type_name -> braid.control.Workflow
+	33, // 6: braid.control.Workflow.serving:type_name -> braid.control.Workflow.ServingEntry
+	26, // 7: braid.control.Workflow.streams:type_name -> braid.control.Stream
+	27, // 8: braid.control.Workflow.history:type_name -> braid.control.Event
+	28, // 9: braid.control.Workflow.last_switch:type_name -> braid.control.Switch
+	32, // 10: braid.control.Diff.tables:type_name -> braid.control.DiffTable
+	1,  // 11: braid.control.Control.ListKeyspaces:input_type -> braid.control.ListKeyspacesRequest
+	5,  // 12: braid.control.Control.CreateKeyspace:input_type -> braid.control.CreateKeyspaceRequest
+	6,  // 13: braid.control.Control.CreateShards:input_type -> braid.control.CreateShardsRequest
+	7,  // 14: braid.control.Control.DeleteShards:input_type -> braid.control.DeleteShardsRequest
+	8,  // 15: braid.control.Control.ListTablets:input_type -> braid.control.ListTabletsRequest
+	11, // 16: braid.control.Control.ApplyVSchema:input_type -> braid.control.ApplyVSchemaRequest
+	12, // 17: braid.control.Control.ShowVSchema:input_type -> braid.control.ShowVSchemaRequest
+	14, // 18: braid.control.Control.ApplySchema:input_type -> braid.control.ApplySchemaRequest
+	15, // 19: braid.control.Control.ShowRouting:input_type -> braid.control.ShowRoutingRequest
+	17, // 20: braid.control.Control.CreateWorkflow:input_type -> braid.control.CreateWorkflowRequest
+	19, // 21: braid.control.Control.ListWorkflows:input_type -> braid.control.ListWorkflowsRequest
+	21, // 22: braid.control.Control.ShowWorkflow:input_type -> braid.control.ShowWorkflowRequest
+	22, // 23: braid.control.Control.StartWorkflow:input_type -> braid.control.WorkflowRequest
+	22, // 24: braid.control.Control.StopWorkflow:input_type -> braid.control.WorkflowRequest
+	23, // 25: braid.control.Control.SwitchTraffic:input_type -> braid.control.SwitchTrafficRequest
+	23, // 26: braid.control.Control.ReverseTraffic:input_type -> braid.control.SwitchTrafficRequest
+	22, // 27: braid.control.Control.CompleteWorkflow:input_type -> braid.control.WorkflowRequest
+	22, // 28: braid.control.Control.CancelWorkflow:input_type -> braid.control.WorkflowRequest
+	29, // 29: braid.control.Control.StartDiff:input_type -> braid.control.StartDiffRequest
+	30, // 30: braid.control.Control.ShowDiff:input_type -> braid.control.ShowDiffRequest
+	2,  // 31: braid.control.Control.ListKeyspaces:output_type -> braid.control.ListKeyspacesResponse
+	0,  // 32: braid.control.Control.CreateKeyspace:output_type -> braid.control.Change
+	0,  // 33: braid.control.Control.CreateShards:output_type -> braid.control.Change
+	0,  // 34: braid.control.Control.DeleteShards:output_type -> braid.control.Change
+	9,  // 35: braid.control.Control.ListTablets:output_type -> braid.control.ListTabletsResponse
+	0,  // 36: braid.control.Control.ApplyVSchema:output_type -> braid.control.Change
+	13, // 37: braid.control.Control.ShowVSchema:output_type -> braid.control.ShowVSchemaResponse
+	0,  // 38: braid.control.Control.ApplySchema:output_type -> braid.control.Change
+	16, // 39: braid.control.Control.ShowRouting:output_type -> braid.control.ShowRoutingResponse
+	24, // 40: braid.control.Control.CreateWorkflow:output_type -> braid.control.WorkflowReply
+	20, // 41: braid.control.Control.ListWorkflows:output_type -> braid.control.ListWorkflowsResponse
+	25, // 42: braid.control.Control.ShowWorkflow:output_type -> braid.control.Workflow
+	24, // 43: braid.control.Control.StartWorkflow:output_type -> braid.control.WorkflowReply
+	24, // 44: braid.control.Control.StopWorkflow:output_type -> braid.control.WorkflowReply
+	24, // 45: braid.control.Control.SwitchTraffic:output_type -> braid.control.WorkflowReply
+	24, // 46: braid.control.Control.ReverseTraffic:output_type -> braid.control.WorkflowReply
+	24, // 47: braid.control.Control.CompleteWorkflow:output_type -> braid.control.WorkflowReply
+	24, // 48: braid.control.Control.CancelWorkflow:output_type -> braid.control.WorkflowReply
+	31, // 49: braid.control.Control.StartDiff:output_type -> braid.control.Diff
+	31, // 50: braid.control.Control.ShowDiff:output_type -> braid.control.Diff
+	31, // [31:51] is the sub-list for method output_type
+	11, // [11:31] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_api_control_control_proto_init() }
@@ -2503,7 +2607,7 @@ func file_api_control_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_control_control_proto_rawDesc), len(file_api_control_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -60,19 +60,20 @@ func (*StatusRequest) Descriptor() ([]byte, []int) {
 }
 
 type StatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Alias         string                 `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
-	Keyspace      string                 `protobuf:"bytes,2,opt,name=keyspace,proto3" json:"keyspace,omitempty"`
-	Shard         string                 `protobuf:"bytes,3,opt,name=shard,proto3" json:"shard,omitempty"`
-	Type          string                 `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
-	Serving       bool                   `protobuf:"varint,5,opt,name=serving,proto3" json:"serving,omitempty"`
-	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`                                  // why it does not serve; empty when it does
-	LagMs         int64                  `protobuf:"varint,7,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`                      // native replication lag of a REPLICA or RDONLY; -1 unknown
-	Position      string                 `protobuf:"bytes,8,opt,name=position,proto3" json:"position,omitempty"`                              // gtid_executed
-	RoutingEpoch  uint64                 `protobuf:"varint,9,opt,name=routing_epoch,json=routingEpoch,proto3" json:"routing_epoch,omitempty"` // the routing this tablet obeys
-	MysqlVersion  string                 `protobuf:"bytes,10,opt,name=mysql_version,json=mysqlVersion,proto3" json:"mysql_version,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Alias             string                 `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
+	Keyspace          string                 `protobuf:"bytes,2,opt,name=keyspace,proto3" json:"keyspace,omitempty"`
+	Shard             string                 `protobuf:"bytes,3,opt,name=shard,proto3" json:"shard,omitempty"`
+	Type              string                 `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	Serving           bool                   `protobuf:"varint,5,opt,name=serving,proto3" json:"serving,omitempty"`
+	Reason            string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`                                  // why it does not serve; empty when it does
+	LagMs             int64                  `protobuf:"varint,7,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`                      // native replication lag of a REPLICA or RDONLY; -1 unknown
+	Position          string                 `protobuf:"bytes,8,opt,name=position,proto3" json:"position,omitempty"`                              // gtid_executed
+	RoutingEpoch      uint64                 `protobuf:"varint,9,opt,name=routing_epoch,json=routingEpoch,proto3" json:"routing_epoch,omitempty"` // the routing this tablet obeys
+	MysqlVersion      string                 `protobuf:"bytes,10,opt,name=mysql_version,json=mysqlVersion,proto3" json:"mysql_version,omitempty"`
+	HistoryListLength int64                  `protobuf:"varint,11,opt,name=history_list_length,json=historyListLength,proto3" json:"history_list_length,omitempty"` // transactions whose old row versions are not purged; -1 unknown
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
@@ -173,6 +174,13 @@ func (x *StatusResponse) GetMysqlVersion() string {
 		return x.MysqlVersion
 	}
 	return ""
+}
+
+func (x *StatusResponse) GetHistoryListLength() int64 {
+	if x != nil {
+		return x.HistoryListLength
+	}
+	return 0
 }
 
 type StreamRequest struct {
@@ -330,7 +338,7 @@ type Window struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Id             uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`      // chosen by the target, echoed in the Chunk
 	Table          string                 `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"` // source table
-	After          []byte                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"` // rowimage row of key cells; empty: from the beginning
+	After          []byte                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"` // what of the table is asked for, as vstream encodes it: a range between two keys, all of it, or keys to split it by; empty: all rows in key order
 	Keys           [][]byte               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`   // when set: only these keys (each a rowimage row of key cells), not a range
 	MaxRows        int32                  `protobuf:"varint,5,opt,name=max_rows,json=maxRows,proto3" json:"max_rows,omitempty"`
 	MaxBytes       int64                  `protobuf:"varint,6,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
@@ -684,6 +692,7 @@ type StreamSpec struct {
 	TabletTypes    string                 `protobuf:"bytes,9,opt,name=tablet_types,json=tabletTypes,proto3" json:"tablet_types,omitempty"` // where to read from, in order of preference: "PRIMARY"
 	Cell           string                 `protobuf:"bytes,10,opt,name=cell,proto3" json:"cell,omitempty"`
 	DbName         string                 `protobuf:"bytes,11,opt,name=db_name,json=dbName,proto3" json:"db_name,omitempty"`
+	Throttle       []byte                 `protobuf:"bytes,12,opt,name=throttle,proto3" json:"throttle,omitempty"` // JSON of throttle.Limits, for the copy; empty: no bounds
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -793,6 +802,13 @@ func (x *StreamSpec) GetDbName() string {
 		return x.DbName
 	}
 	return ""
+}
+
+func (x *StreamSpec) GetThrottle() []byte {
+	if x != nil {
+		return x.Throttle
+	}
+	return nil
 }
 
 type StreamStatus struct {
@@ -2576,7 +2592,7 @@ var File_api_tablet_tablet_proto protoreflect.FileDescriptor
 const file_api_tablet_tablet_proto_rawDesc = "" +
 	"\n" +
 	"\x17api/tablet/tablet.proto\x12\fbraid.tablet\"\x0f\n" +
-	"\rStatusRequest\"\x9b\x02\n" +
+	"\rStatusRequest\"\xcb\x02\n" +
 	"\x0eStatusResponse\x12\x14\n" +
 	"\x05alias\x18\x01 \x01(\tR\x05alias\x12\x1a\n" +
 	"\bkeyspace\x18\x02 \x01(\tR\bkeyspace\x12\x14\n" +
@@ -2588,7 +2604,8 @@ const file_api_tablet_tablet_proto_rawDesc = "" +
 	"\bposition\x18\b \x01(\tR\bposition\x12#\n" +
 	"\rrouting_epoch\x18\t \x01(\x04R\froutingEpoch\x12#\n" +
 	"\rmysql_version\x18\n" +
-	" \x01(\tR\fmysqlVersion\"w\n" +
+	" \x01(\tR\fmysqlVersion\x12.\n" +
+	"\x13history_list_length\x18\v \x01(\x03R\x11historyListLength\"w\n" +
 	"\rStreamRequest\x12+\n" +
 	"\x05start\x18\x01 \x01(\v2\x13.braid.tablet.StartH\x00R\x05start\x12.\n" +
 	"\x06window\x18\x02 \x01(\v2\x14.braid.tablet.WindowH\x00R\x06windowB\t\n" +
@@ -2623,7 +2640,7 @@ const file_api_tablet_tablet_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\x03R\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"5\n" +
 	"\x17WaitForPositionResponse\x12\x1a\n" +
-	"\bposition\x18\x01 \x01(\tR\bposition\"\xce\x02\n" +
+	"\bposition\x18\x01 \x01(\tR\bposition\"\xea\x02\n" +
 	"\n" +
 	"StreamSpec\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12'\n" +
@@ -2637,7 +2654,8 @@ const file_api_tablet_tablet_proto_rawDesc = "" +
 	"\ftablet_types\x18\t \x01(\tR\vtabletTypes\x12\x12\n" +
 	"\x04cell\x18\n" +
 	" \x01(\tR\x04cell\x12\x17\n" +
-	"\adb_name\x18\v \x01(\tR\x06dbName\"\xa6\x03\n" +
+	"\adb_name\x18\v \x01(\tR\x06dbName\x12\x1a\n" +
+	"\bthrottle\x18\f \x01(\fR\bthrottle\"\xa6\x03\n" +
 	"\fStreamStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12,\n" +
 	"\x04spec\x18\x02 \x01(\v2\x18.braid.tablet.StreamSpecR\x04spec\x12\x14\n" +

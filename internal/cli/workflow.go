@@ -21,6 +21,8 @@ type makerFlags struct {
 	tables                     []string
 	stopped, dryRun, wait      bool
 	timeout                    time.Duration
+	throttle                   controlpb.Throttle
+	replicaLag, commitLatency  time.Duration
 }
 
 func (a *app) moveCmd() *cobra.Command {
@@ -30,7 +32,7 @@ func (a *app) moveCmd() *cobra.Command {
 			"Traffic stays where it is until `braid workflow switch NAME`.",
 		Example: "  braid move orders --source commerce --target customer --tables customer,corder --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.create(cmd.Context(), f, &controlpb.CreateWorkflowRequest{Name: args[0], Type: "move",
+			return a.create(cmd.Context(), &f, &controlpb.CreateWorkflowRequest{Name: args[0], Type: "move", Throttle: f.bounds(),
 				SourceKeyspace: f.keyspace, TargetKeyspace: f.target, Tables: f.tables, Stopped: f.stopped, DryRun: f.dryRun})
 		}}
 	cmd.Flags().StringVar(&f.keyspace, "source", "", "keyspace that has the tables")
@@ -46,7 +48,7 @@ func (a *app) reshardCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "reshard NAME", Short: "Split or merge the shards of a keyspace, live", GroupID: "data", Args: exactArgs(1),
 		Example: "  braid reshard split --keyspace customer --source-shards 0 --target-shards -80,80- --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.create(cmd.Context(), f, &controlpb.CreateWorkflowRequest{Name: args[0], Type: "reshard",
+			return a.create(cmd.Context(), &f, &controlpb.CreateWorkflowRequest{Name: args[0], Type: "reshard", Throttle: f.bounds(),
 				SourceKeyspace: f.keyspace, TargetKeyspace: f.keyspace, SourceShards: f.sourceShards, TargetShards: f.targetShards,
 				Stopped: f.stopped, DryRun: f.dryRun})
 		}}
@@ -63,6 +65,19 @@ func (a *app) makerFlags(cmd *cobra.Command, f *makerFlags) {
 	cmd.Flags().BoolVar(&f.wait, "wait", false, "wait until the copy is done and the streams follow")
 	timeoutFlag(cmd, &f.timeout)
 	dryRunFlag(cmd, &f.dryRun)
+	fl := cmd.Flags()
+	fl.Int64Var(&f.throttle.SourceHistory, "max-source-history", 0, "pause the copy while the source's history list is longer (0: no bound, as below)")
+	fl.DurationVar(&f.replicaLag, "max-replica-lag", 0, "pause the copy while a replica of the source's or the target's shard is further behind")
+	fl.DurationVar(&f.commitLatency, "max-commit-latency", 0, "pause the copy while commits of the target take longer")
+	fl.Int64Var(&f.throttle.ThreadsRunning, "max-threads-running", 0, "pause the copy while more threads run on the target")
+	fl.StringVar(&f.throttle.Query, "throttle-query", "", "pause the copy while this query, run on the target, returns more than --throttle-query-max")
+	fl.Float64Var(&f.throttle.QueryMax, "throttle-query-max", 0, "the bound of --throttle-query")
+}
+
+// bounds are those of the copy.
+func (f *makerFlags) bounds() *controlpb.Throttle {
+	f.throttle.ReplicaLagMs, f.throttle.CommitLatencyMs = f.replicaLag.Milliseconds(), f.commitLatency.Milliseconds()
+	return &f.throttle
 }
 
 func required(cmd *cobra.Command, flags ...string) {
@@ -81,7 +96,7 @@ func timeoutFlag(cmd *cobra.Command, to *time.Duration) {
 	cmd.Flags().DurationVar(to, "timeout", 10*time.Minute, "how long to wait; the cluster goes on afterwards")
 }
 
-func (a *app) create(ctx context.Context, f makerFlags, req *controlpb.CreateWorkflowRequest) error {
+func (a *app) create(ctx context.Context, f *makerFlags, req *controlpb.CreateWorkflowRequest) error {
 	reply, err := call(ctx, a, func(ctx context.Context, c controlpb.ControlClient) (*controlpb.WorkflowReply, error) {
 		return c.CreateWorkflow(ctx, req)
 	})

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	controlpb "braid/api/control"
 	tabletpb "braid/api/tablet"
 	"braid/internal/base/errs"
 	"braid/internal/keyrange"
 	"braid/internal/schema"
+	"braid/internal/throttle"
 	"braid/internal/topo"
 	"braid/internal/vschema"
 	"braid/internal/workflow"
@@ -47,6 +49,13 @@ func (p *preflight) names(ctx context.Context) error {
 		return errs.New(errs.BadInput, nil, "workflow name %q: names that end in %s are those of reverse streams", r.Name, workflow.ReverseSuffix)
 	}
 	p.spec = workflow.Spec{Type: workflow.Type(r.Type), SourceKeyspace: r.SourceKeyspace, TargetKeyspace: r.TargetKeyspace}
+	if t := r.Throttle; t != nil {
+		p.spec.Throttle = throttle.Limits{SourceHistory: t.SourceHistory, ReplicaLag: time.Duration(t.ReplicaLagMs) * time.Millisecond,
+			CommitLatency: time.Duration(t.CommitLatencyMs) * time.Millisecond, Threads: t.ThreadsRunning, Query: t.Query, QueryMax: t.QueryMax}
+		if err := p.spec.Throttle.ValidateBounds(); err != nil {
+			return errs.New(errs.BadInput, err, "bounds of the copy")
+		}
+	}
 	switch p.spec.Type {
 	case workflow.Move:
 		if r.SourceKeyspace == r.TargetKeyspace {

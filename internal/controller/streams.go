@@ -34,8 +34,12 @@ func streamProto(st workflow.Stream) *tabletpb.StreamSpec {
 	if st.Stopped {
 		state = workflow.StreamStopped
 	}
+	var bounds []byte
+	if !st.Throttle.None() {
+		bounds = st.Throttle.JSON()
+	}
 	return &tabletpb.StreamSpec{
-		Workflow: st.Name, SourceKeyspace: st.Source.Keyspace, SourceShard: st.Source.Name, KeyRange: st.KeyRange, Rules: st.Rules,
+		Throttle: bounds, Workflow: st.Name, SourceKeyspace: st.Source.Keyspace, SourceShard: st.Source.Name, KeyRange: st.KeyRange, Rules: st.Rules,
 		Position: st.Position, State: state, TabletTypes: "PRIMARY", DbName: st.At.Keyspace,
 	}
 }

@@ -30,11 +30,20 @@ func TestMoveFromCreateToComplete(t *testing.T) {
 	_, err = e.control.ShowWorkflow(e.ctx, &controlpb.ShowWorkflowRequest{Name: "m"})
 	e.code(err, errs.NotFound, "workflow m")
 
-	reply, err := e.control.CreateWorkflow(e.ctx, moveRequest())
+	request := moveRequest()
+	request.Throttle = &controlpb.Throttle{SourceHistory: -1}
+	_, err = e.control.CreateWorkflow(e.ctx, request)
+	e.code(err, errs.BadInput, "negative")
+	request.Throttle = &controlpb.Throttle{SourceHistory: 1000, ReplicaLagMs: 2500, CommitLatencyMs: 10, ThreadsRunning: 8, Query: "SELECT 1", QueryMax: 2}
+	reply, err := e.control.CreateWorkflow(e.ctx, request)
 	require.NoError(t, err)
 	require.True(t, reply.Changed)
 	require.Equal(t, plan.Steps, reply.Steps, "the plan is what is done")
 	e.running("m")
+	for _, shard := range []*simShard{left, right} {
+		require.JSONEq(t, `{"source_history":1000,"replica_lag_ns":2500000000,"commit_latency_ns":10000000,"threads_running":8,"query":"SELECT 1","query_max":2}`,
+			string(shard.streams[1].spec.Throttle), "its copy has bounds")
+	}
 	require.Equal(t, e.rows("orders", source), e.rows("orders", left, right))
 	require.Equal(t, "commerce", e.routing().TableKeyspace("customer", "orders", topo.Primary), "the target is not served yet")
 	require.NotContains(t, left.rows, "orders_seq", "sequences stay")

@@ -273,8 +273,10 @@ func (r *replication) start(ctx context.Context) error {
 		OpenSource: func(context.Context, string, string, []topo.TabletType) (vstream.Source, error) {
 			return r.local, nil
 		},
-		Log:    r.log,
-		Probes: func(string, string) []throttle.Probe { return r.cfg.Throttle.Probes(r.cfg.Source, r.cfg.Target) },
+		Log: r.log,
+		Probes: func(string, string, throttle.Limits) []throttle.Probe {
+			return r.cfg.Throttle.Probes(r.cfg.Source, r.cfg.Target)
+		},
 	})
 	_, err := r.engine.Put(ctx, vreplication.Spec{
 		Workflow: r.cfg.Name, Keyspace: sourceKeyspace, Shard: sourceShard, Rules: r.rules, OnDDL: r.cfg.OnDDL, Workers: r.cfg.Workers,

@@ -27,14 +27,16 @@ func (s *service) Status(ctx context.Context, _ *tabletpb.StatusRequest) (*table
 	st := s.t.status()
 	resp := &tabletpb.StatusResponse{
 		Alias: st.Alias, Keyspace: st.Keyspace, Shard: st.Shard, Type: string(st.Type), Serving: st.Serving, Reason: st.Reason,
-		LagMs: st.LagMS, Position: st.Position, RoutingEpoch: s.t.deps.Cache.Routing().Epoch,
+		LagMs: st.LagMS, Position: st.Position, RoutingEpoch: s.t.deps.Cache.Routing().Epoch, HistoryListLength: -1,
 	}
 	err := s.t.probes.Do(ctx, func(conn *sqlconn.Conn) error {
 		res, err := conn.Query(ctx, "SELECT @@GLOBAL.gtid_executed, @@version")
-		if err == nil {
-			resp.Position, resp.MysqlVersion = string(res.Rows[0][0]), string(res.Rows[0][1])
+		if err != nil {
+			return err
 		}
-		return err
+		resp.Position, resp.MysqlVersion = string(res.Rows[0][0]), string(res.Rows[0][1])
+		resp.HistoryListLength = historyLength(ctx, conn)
+		return nil
 	})
 	if err != nil && resp.Serving {
 		resp.Serving, resp.Reason = false, err.Error()

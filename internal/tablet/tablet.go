@@ -72,7 +72,7 @@ func New(cfg Config, deps Deps) (*Tablet, error) {
 	if cfg.Type == topo.Primary {
 		t.engine = vreplication.NewEngine(
 			vreplication.Config{DBName: cfg.Keyspace, Keyspace: cfg.Keyspace, Shard: cfg.Shard},
-			vreplication.Deps{Admin: admin, OpenSource: t.openSource, Log: t.log})
+			vreplication.Deps{Admin: admin, OpenSource: t.openSource, Probes: t.copyProbes, Log: t.log})
 	}
 	t.query = queryserver.New(queryserver.Config{
 		Listen: cfg.MySQLListen, Keyspace: cfg.Keyspace, Shard: cfg.Shard,

@@ -51,10 +51,36 @@ func cell(column int) func(*sqlconn.Result) (float64, error) {
 	}
 }
 
+// Call is a probe whose value somebody else knows.
+func Call(figure Figure, read func(ctx context.Context) (float64, error)) Probe {
+	return callProbe{figure, read}
+}
+
+type callProbe struct {
+	figure Figure
+	read   func(ctx context.Context) (float64, error)
+}
+
+func (p callProbe) Figure() Figure                            { return p.figure }
+func (p callProbe) Read(ctx context.Context) (float64, error) { return p.read(ctx) }
+func (p callProbe) Close()                                    {}
+
+// HistoryFigure is what HistoryLength reads.
+func HistoryFigure(where string, most int64) Figure {
+	return Figure{"history list length", where, Count, float64(most)}
+}
+
+// LagFigure is what ReplicaLag reads.
+func LagFigure(where string, most time.Duration) Figure {
+	return Figure{"replication lag", where, Seconds, most.Seconds()}
+}
+
+// HistorySQL is what a server with the privilege PROCESS answers with the length of its history list.
+const HistorySQL = "SELECT `COUNT` FROM information_schema.INNODB_METRICS WHERE NAME='trx_rseg_history_len'"
+
 // HistoryLength is how many transactions' old row versions a server has yet to purge. The account needs PROCESS.
 func HistoryLength(cfg sqlconn.Config, where string, most int64) Probe {
-	return &sqlProbe{session{cfg: cfg}, Figure{"history list length", where, Count, float64(most)},
-		"SELECT `COUNT` FROM information_schema.INNODB_METRICS WHERE NAME='trx_rseg_history_len'", cell(0)}
+	return &sqlProbe{session{cfg: cfg}, HistoryFigure(where, most), HistorySQL, cell(0)}
 }
 
 // ThreadsRunning is how many statements a server runs at this moment.
@@ -65,7 +91,7 @@ func ThreadsRunning(cfg sqlconn.Config, where string, most int64) Probe {
 
 // ReplicaLag is how far a replica is behind its source, over all its channels.
 func ReplicaLag(cfg sqlconn.Config, where string, most time.Duration) Probe {
-	return &sqlProbe{session{cfg: cfg}, Figure{"replication lag", where, Seconds, most.Seconds()}, "SHOW REPLICA STATUS", worstLag}
+	return &sqlProbe{session{cfg: cfg}, LagFigure(where, most), "SHOW REPLICA STATUS", worstLag}
 }
 
 // worstLag refuses a NULL: replication has stopped or has lost its source.

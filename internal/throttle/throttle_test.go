@@ -156,8 +156,8 @@ func TestLimits(t *testing.T) {
 		figures = append(figures, p.Figure())
 	}
 	require.Equal(t, []Figure{
-		{"history list length", "source", Count, 1}, {"commit latency", "target", Seconds, 2}, {"number of running threads", "target", Count, 3},
-		{"replication lag", "replica db3:3306", Seconds, 4}, {"throttle query", "target", Count, 5},
+		{"history list length", "source", Count, 1}, {"replication lag", "replica db3:3306", Seconds, 4}, {"commit latency", "target", Seconds, 2},
+		{"number of running threads", "target", Count, 3}, {"throttle query", "target", Count, 5},
 	}, figures)
 	bad := Limits{SourceHistory: -1, ReplicaLag: time.Second, QueryMax: 1}
 	err := bad.Validate()

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	tabletpb "braid/api/tablet"
 	"braid/internal/filter"
 	"braid/internal/mysqld"
 	"braid/internal/mysqld/mysqldtest"
@@ -358,7 +359,7 @@ func TestDDLOfDeferredIndexes(t *testing.T) {
 	w := newWorld(t, nil, source1)
 	var pressure atomic.Int64
 	pressure.Store(100)
-	w.probes = func(string, string) []throttle.Probe { return []throttle.Probe{gauge{&pressure}} }
+	w.probes = func(string, string, throttle.Limits) []throttle.Probe { return []throttle.Probe{gauge{&pressure}} }
 	w.restart()
 	src := w.sources["src/0"]
 	src.exec("CREATE TABLE parent (id int PRIMARY KEY)", "CREATE TABLE item (id int PRIMARY KEY, a int, b int, KEY a (a), KEY b (b), CONSTRAINT fk FOREIGN KEY (b) REFERENCES parent (id))",
@@ -416,17 +417,24 @@ func TestThrottledCopy(t *testing.T) {
 	w := newWorld(t, nil, source1)
 	var pressure atomic.Int64
 	pressure.Store(11)
-	w.sizes, w.probes = &tiny, func(string, string) []throttle.Probe { return []throttle.Probe{gauge{&pressure}} }
+	bounds := throttle.Limits{Threads: 7}
+	w.sizes, w.probes = &tiny, func(keyspace, shard string, limits throttle.Limits) []throttle.Probe {
+		require.Equal(t, []any{"src", "0", bounds}, []any{keyspace, shard, limits}, "those of the stream's spec")
+		return []throttle.Probe{gauge{&pressure}}
+	}
 	w.restart()
 	src := w.sources["src/0"]
 	bothTables(w, "src/0")
 	fill(src, 5000)
-	w.create(w.spec("src/0", rule("item"), rule("event")))
+	spec := w.spec("src/0", rule("item"), rule("event"))
+	spec.Throttle = bounds.JSON()
+	w.create(spec)
 	says := func(text string) {
 		t.Helper()
 		require.Eventually(t, func() bool { return strings.Contains(w.list()[0].Message, text) }, 10*time.Second, 10*time.Millisecond, "%v", lazy{func() any { return w.list() }})
 	}
 	says("paused: pressure of the target is 11, the bound is 10")
+	require.EqualValues(t, 1, gathered(t, w.engine)["braid_copy_paused pressure of the target"])
 	src.exec("UPDATE item SET qty=777 WHERE id=17")
 	w.catchUp()
 	require.Equal(t, "777", w.target.one("SELECT qty FROM item WHERE id=17"), "changes are applied")
@@ -434,7 +442,42 @@ func TestThrottledCopy(t *testing.T) {
 	pressure.Store(-1)
 	says("pressure of the target cannot be read: no answer")
 	require.Zero(t, w.list()[0].RowsCopied)
+	require.Equal(t, "pressure of the target", pausedBy(w.engine.CopyProgress(w.list()[0].Id).Paused))
 	pressure.Store(3)
+	w.await(Running)
+	w.catchUp()
+	w.equal("src/0", "item", "event")
+}
+
+// A stream that is further behind than its max_replication_lag copies nothing until it has caught up.
+func TestMaxReplicationLag(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	w.sizes = &tiny
+	w.restart()
+	src := w.sources["src/0"]
+	bothTables(w, "src/0")
+	fill(src, 3000)
+	spec := w.spec("src/0", rule("item"), rule("event"))
+	spec.State = Stopped.String()
+	w.create(spec)
+	w.target.exec("UPDATE _braid.vreplication SET max_replication_lag=1, pos='' WHERE db_name=DATABASE()")
+	// The change that comes first waits for a lock, and nothing that came after it counts as applied.
+	asked := w.meddle(3, false, func() {
+		w.target.exec("LOCK TABLES event WRITE")
+		src.exec("INSERT INTO event VALUES ('new',1,NULL,'')")
+	})
+	_, err := w.engine.Update(t.Context(), &tabletpb.UpdateStreamsRequest{Workflow: "w", State: Init.String()})
+	require.NoError(t, err)
+	paused := func() string {
+		if p := w.engine.CopyProgress(w.list()[0].Id); p != nil {
+			return p.Paused
+		}
+		return ""
+	}
+	require.Eventually(t, func() bool { return strings.Contains(paused(), "changes of the source come first") }, time.Minute, 10*time.Millisecond, "%v", lazy{func() any { return w.list() }})
+	before := asked.Load()
+	require.Never(t, func() bool { return asked.Load() > before }, time.Second, 50*time.Millisecond)
+	w.target.exec("UNLOCK TABLES")
 	w.await(Running)
 	w.catchUp()
 	w.equal("src/0", "item", "event")

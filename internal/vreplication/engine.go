@@ -40,7 +40,7 @@ type Deps struct {
 	OpenSource func(ctx context.Context, keyspace, shard string, types []topo.TabletType) (vstream.Source, error)
 	Log        *slog.Logger
 	// Probes are what pauses the copy of a stream from a shard; the stream closes them. nil: nothing does.
-	Probes func(keyspace, shard string) []throttle.Probe
+	Probes func(keyspace, shard string, limits throttle.Limits) []throttle.Probe
 }
 
 // Engine runs the streams that write to one mysqld.

@@ -78,7 +78,7 @@ type world struct {
 	wrap func(vstream.Source) vstream.Source
 	// sizes and probes, if set, are those of the engines that start from here on.
 	sizes  *copySizes
-	probes func(keyspace, shard string) []throttle.Probe
+	probes func(keyspace, shard string, limits throttle.Limits) []throttle.Probe
 }
 
 // newWorld starts an engine. All servers that are nil are the shared one, with databases of their own.

@@ -2,6 +2,7 @@ package vreplication
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -13,6 +14,9 @@ var (
 	metricLag       = prometheus.NewDesc("braid_stream_lag_seconds", "How far the target is behind the source; absent while that is unknown.", []string{"workflow", "stream"}, nil)
 	metricContested = prometheus.NewDesc("braid_stream_contested_rows", "Rows of merged tables that wait for their place.", []string{"workflow", "stream"}, nil)
 	metricRuns      = prometheus.NewDesc("braid_stream_running", "Whether the stream has a run under way.", []string{"workflow", "stream"}, nil)
+	metricCopied    = prometheus.NewDesc("braid_copy_rows", "Rows of the tables that are being copied which are on the target; absent when nothing is copied.", []string{"workflow", "stream"}, nil)
+	metricToCopy    = prometheus.NewDesc("braid_copy_rows_estimated", "Rows that these tables have, about.", []string{"workflow", "stream"}, nil)
+	metricPaused    = prometheus.NewDesc("braid_copy_paused", "1 while the copy pauses; the label says why.", []string{"workflow", "stream", "reason"}, nil)
 )
 
 // Describe makes the engine a prometheus.Collector of its streams.
@@ -20,6 +24,9 @@ func (e *Engine) Describe(ch chan<- *prometheus.Desc) {
 	ch <- metricLag
 	ch <- metricContested
 	ch <- metricRuns
+	ch <- metricCopied
+	ch <- metricToCopy
+	ch <- metricPaused
 	apply.Describe(ch)
 }
 
@@ -37,6 +44,13 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		if lag := c.lag(); lag >= 0 {
 			send(metricLag, lag.Seconds())
 		}
+		if p := c.copying.Load(); p != nil {
+			send(metricCopied, float64(p.Rows))
+			send(metricToCopy, float64(p.Total))
+			if p.Paused != "" {
+				ch <- prometheus.MustNewConstMetric(metricPaused, prometheus.GaugeValue, 1, workflow, stream, pausedBy(p.Paused))
+			}
+		}
 		send(metricContested, float64(max(0, c.contested.Load())))
 		ap := c.applier.Load()
 		if ap == nil {
@@ -47,4 +61,12 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		s := ap.Status()
 		s.Collect(ch, workflow, stream)
 	}
+}
+
+// pausedBy is the first thing that a reason names, without its value: a label must not have one for each second.
+func pausedBy(reason string) string {
+	for _, behind := range []string{";", " is ", " cannot be read", ","} {
+		reason, _, _ = strings.Cut(reason, behind)
+	}
+	return reason
 }

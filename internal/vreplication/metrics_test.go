@@ -20,16 +20,7 @@ func TestMetrics(t *testing.T) {
 	w.await(Running)
 	src.exec("INSERT INTO item VALUES (1,1)", "UPDATE item SET v=2")
 	w.catchUp()
-	registry := prometheus.NewPedanticRegistry()
-	require.NoError(t, registry.Register(w.engine))
-	families, err := registry.Gather()
-	require.NoError(t, err)
-	found := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			found[f.GetName()] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
-		}
-	}
+	found := gathered(t, w.engine)
 	require.Positive(t, found["braid_apply_transactions_total"])
 	require.Positive(t, found["braid_apply_worker_busy_seconds_total"])
 	require.EqualValues(t, 1, found["braid_stream_running"])
@@ -45,4 +36,25 @@ func TestMetrics(t *testing.T) {
 		name, _, _ = strings.Cut(name, `"`)
 		require.Contains(t, text, "`"+name+"`")
 	}
+}
+
+// gathered are the sums of an engine's metrics, by name, and with the label reason behind it where there is one.
+func gathered(t *testing.T, e *Engine) map[string]float64 {
+	registry := prometheus.NewPedanticRegistry()
+	require.NoError(t, registry.Register(e))
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	found := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "reason" {
+					name += " " + l.GetValue()
+				}
+			}
+			found[name] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return found
 }

@@ -13,6 +13,7 @@ import (
 	"braid/internal/filter"
 	"braid/internal/gtid"
 	"braid/internal/sqlconn"
+	"braid/internal/throttle"
 	"braid/internal/topo"
 	"braid/internal/writeset"
 )
@@ -29,6 +30,8 @@ type source struct {
 	Parallel    writeset.Mode `json:"parallel,omitempty"`     // where dependencies come from
 	CommitOrder apply.Order   `json:"commit_order,omitempty"` // once all is copied; a copy is relaxed
 	Delay       int64         `json:"delay_ms,omitempty"`     // how long transactions are held back, from their commit on the source
+
+	Throttle throttle.Limits `json:"throttle,omitzero"` // of the copy; in a cluster. Outside of one the process has them
 }
 
 func (s *source) name() string { return s.Keyspace + "/" + s.Shard }
@@ -163,6 +166,14 @@ func specSource(spec *tabletpb.StreamSpec) (source, string, error) {
 		return source{}, "", errs.New(errs.BadInput, nil, "a stream needs a workflow, a source keyspace and a source shard")
 	}
 	s := source{Keyspace: spec.SourceKeyspace, Shard: spec.SourceShard, KeyRange: spec.KeyRange, Rules: rules}
+	if len(spec.Throttle) > 0 {
+		if err := json.Unmarshal(spec.Throttle, &s.Throttle); err != nil {
+			return source{}, "", errs.New(errs.BadInput, err, "bounds of the copy")
+		}
+		if err := s.Throttle.ValidateBounds(); err != nil {
+			return source{}, "", errs.New(errs.BadInput, err, "bounds of the copy")
+		}
+	}
 	raw, err := json.Marshal(s)
 	return s, string(raw), err
 }

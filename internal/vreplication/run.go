@@ -86,7 +86,7 @@ func (r *run) run(ctx context.Context) error {
 	r.differ = newDiffer(r, group, gctx)
 	var probes []throttle.Probe
 	if r.c.e.deps.Probes != nil {
-		probes = r.c.e.deps.Probes(r.row.Source.Keyspace, r.row.Source.Shard)
+		probes = r.c.e.deps.Probes(r.row.Source.Keyspace, r.row.Source.Shard, r.row.Source.Throttle)
 	}
 	r.throttling = throttle.Start(gctx, probes)
 	defer r.throttling.Stop()

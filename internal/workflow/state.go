@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"braid/internal/throttle"
 	"braid/internal/topo"
 )
 
@@ -67,6 +68,8 @@ type Spec struct {
 	AllTables      bool     `json:"all_tables,omitempty"` // create named none
 	// Tables in the order in which they can be created: what a foreign key refers to comes first.
 	Tables []Table `json:"tables"`
+	// Throttle are the bounds of the copy.
+	Throttle throttle.Limits `json:"throttle,omitzero"`
 	// Aliases are names "keyspace.table" of earlier moves that lead to the source.
 	Aliases []string `json:"aliases,omitempty"`
 }

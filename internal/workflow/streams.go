@@ -3,6 +3,7 @@ package workflow
 import (
 	"braid/internal/filter"
 	"braid/internal/keyrange"
+	"braid/internal/throttle"
 )
 
 // Stream is one stream to be made where it writes.
@@ -14,6 +15,7 @@ type Stream struct {
 	Rules    []byte // JSON of filter.Rules
 	Position string // "" copies first
 	Stopped  bool
+	Throttle throttle.Limits
 }
 
 // Streams are the streams that write on a side: one for each pair of shards that can have rows in common.
@@ -25,7 +27,7 @@ func (s *State) Streams(on Side) []Stream {
 			if !needed {
 				continue
 			}
-			all = append(all, Stream{Name: s.StreamName(on), At: w, Source: r, KeyRange: keys, Rules: s.rules(on, keys).JSON(), Stopped: s.Stopped})
+			all = append(all, Stream{Name: s.StreamName(on), At: w, Source: r, KeyRange: keys, Rules: s.rules(on, keys).JSON(), Stopped: s.Stopped, Throttle: s.Spec.Throttle})
 		}
 	}
 	return all
