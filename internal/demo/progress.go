@@ -3,10 +3,8 @@ package demo
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
-
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 )
 
 // Progress shows what is under way: bars with an ETA on a terminal, plain lines elsewhere.
@@ -37,28 +35,46 @@ func (p *Progress) Bar(name string) Bar {
 	if !p.terminal {
 		return &lines{p: p, name: name}
 	}
-	container := mpb.New(mpb.WithOutput(p.out), mpb.WithWidth(40))
-	bar := container.AddBar(0,
-		mpb.PrependDecorators(decor.Name("        "+name, decor.WC{W: 34, C: decor.DindentRight})),
-		mpb.AppendDecorators(decor.CountersNoUnit("%d / %d", decor.WCSyncSpace), decor.OnComplete(decor.EwmaETA(decor.ET_STYLE_GO, 20, decor.WC{W: 6}), "")))
-	return &ttyBar{container: container, bar: bar, last: time.Now()}
+	return &ttyBar{out: p.out, name: name, begun: time.Now()}
 }
 
+// ttyBar is drawn again in its own line. A library for it would cost every command of the program 20 ms of tables at its start.
 type ttyBar struct {
-	container *mpb.Progress
-	bar       *mpb.Bar
-	last      time.Time
+	out            io.Writer
+	name           string
+	begun, drawn   time.Time
+	current, total int64
 }
+
+const (
+	barWidth  = 40
+	barPeriod = 100 * time.Millisecond // between two drawings
+)
 
 func (b *ttyBar) Set(current, total int64) {
-	b.bar.SetTotal(max(total, current, 1), false)
-	b.bar.EwmaSetCurrent(current, time.Since(b.last))
-	b.last = time.Now()
+	b.current, b.total = current, max(total, current, 1)
+	if now := time.Now(); now.Sub(b.drawn) >= barPeriod {
+		b.drawn = now
+		b.draw("ETA " + eta(now.Sub(b.begun), b.current, b.total))
+	}
+}
+
+func (b *ttyBar) draw(end string) {
+	full := int(barWidth * b.current / max(b.total, 1))
+	fmt.Fprintf(b.out, "\r        %-26s [%s%s] %d / %d  %s\x1b[K", b.name, strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), b.current, b.total, end)
 }
 
 func (b *ttyBar) Done() {
-	b.bar.SetTotal(-1, true)
-	b.container.Wait()
+	b.draw("")
+	fmt.Fprintln(b.out)
+}
+
+// eta is the time that is left, if the rest is as fast.
+func eta(since time.Duration, current, total int64) string {
+	if current <= 0 || total < current {
+		return "unknown"
+	}
+	return (since * time.Duration(total-current) / time.Duration(current)).Round(time.Second).String()
 }
 
 // linePeriod is how often a job prints a line where there is no terminal.
@@ -81,11 +97,7 @@ func (l *lines) Set(current, total int64) {
 		return
 	}
 	l.last = now
-	eta := "unknown"
-	if current > 0 && total >= current {
-		eta = (now.Sub(l.begun) * time.Duration(total-current) / time.Duration(current)).Round(time.Second).String()
-	}
-	l.p.Say("%s: %d of %d, %d %%, ETA %s", l.name, current, total, 100*current/total, eta)
+	l.p.Say("%s: %d of %d, %d %%, ETA %s", l.name, current, total, 100*current/total, eta(now.Sub(l.begun), current, total))
 }
 
 func (l *lines) Done() {}
