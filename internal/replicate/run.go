@@ -25,6 +25,10 @@ import (
 // lookPeriod is how often the stream is looked at; reports are made as often.
 const lookPeriod = 500 * time.Millisecond
 
+// ringBytes is little, because one stream reads the source: what it has passed serves nobody, and memory that was never used costs more
+// than memory that is used again.
+const ringBytes = 8 << 20
+
 // Deps is what Run reports to.
 type Deps struct {
 	Log    *slog.Logger
@@ -93,7 +97,7 @@ func (r *replication) begin(ctx context.Context) error {
 	if err := r.openTarget(ctx, uuid); err != nil {
 		return err
 	}
-	r.local = vstream.NewLocal(vstream.LocalConfig{DB: r.cfg.Source}, r.log)
+	r.local = vstream.NewLocal(vstream.LocalConfig{DB: r.cfg.Source, RingBytes: ringBytes}, r.log)
 	if r.plan, err = newPlan(ctx, r.source, r.local, r.rules); err != nil {
 		return err
 	}

@@ -25,6 +25,8 @@ type LocalConfig struct {
 	DBName string         // the database whose tables streams follow; those whose rules name databases need none
 	// Readers is how many sessions read chunks for the streams of one workflow, or for one stream without; 0: 4.
 	Readers int
+	// RingBytes is how much of the log stays for streams that come later, or fall behind; 0: 64 MiB. Half of it is read ahead of the fastest.
+	RingBytes int
 }
 
 // Local is the Source of a mysqld that this process reaches directly. All its streams share one dump connection, that of its hub; those
@@ -46,7 +48,7 @@ type Local struct {
 
 // NewLocal returns a Source. Nothing connects before Open, and some time after the last stream has ended nothing is connected any more.
 func NewLocal(cfg LocalConfig, log *slog.Logger) *Local {
-	l := &Local{cfg: cfg, log: log, hub: binlog.NewHub(binlog.HubConfig{DB: cfg.DB, Log: log}), sizes: newChunkSizes()}
+	l := &Local{cfg: cfg, log: log, hub: binlog.NewHub(binlog.HubConfig{DB: cfg.DB, RingBytes: cfg.RingBytes, Log: log}), sizes: newChunkSizes()}
 	l.ctx, l.end = context.WithCancel(context.Background())
 	l.mu.readers = map[string]*readers{}
 	return l
