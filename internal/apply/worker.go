@@ -368,12 +368,13 @@ func (w *worker) await(ctx context.Context, g *group, cond func() bool) error {
 	return nil
 }
 
-// fragments gives the session a large transaction as it comes. What was sent is not kept.
+// fragments gives the session a large transaction as it comes. What was sent is not kept. While there is something to add, the server executes one part and
+// the session renders the next.
 func (w *worker) fragments(ctx context.Context, g *group, e *entry) error {
 	for {
 		var parts []part
 		var last bool
-		err := w.await(ctx, g, func() bool {
+		err := w.wait(ctx, g, func() bool {
 			if parts, last = e.parts, e.last; len(parts) > 0 || last {
 				e.parts = nil
 				return true

@@ -17,9 +17,27 @@ import (
 // resets the session as for a new command, and the server then sends the answers of the other statements all the same (seen
 // on 9.7). Stopping at the first error is not affected by it.
 func (c *Conn) ExecBatch(ctx context.Context, sql []byte, n int, affected []uint64) ([]uint64, error) {
-	index := 0
+	if err := c.SendBatch(ctx, sql); err != nil {
+		return affected, &MultiError{Err: err}
+	}
+	return c.ReadBatch(ctx, n, affected)
+}
+
+// SendBatch is the first half of ExecBatch: the server has the packet and works, while the caller does something else. ReadBatch must follow before
+// any other call.
+func (c *Conn) SendBatch(ctx context.Context, sql []byte) error {
 	text := unsafe.String(unsafe.SliceData(sql), len(sql)) // read during the call only
-	err := c.run(ctx, mysql.COM_QUERY, text, func() error {
+	return c.run(ctx, mysql.COM_QUERY, text, func() error {
+		c.unread = true
+		return nil
+	})
+}
+
+// ReadBatch is the second half of ExecBatch. If ctx has ended the session is lost, because the answers stay unread.
+func (c *Conn) ReadBatch(ctx context.Context, n int, affected []uint64) ([]uint64, error) {
+	index := 0
+	err := c.wire(ctx, func() error {
+		c.unread = false
 		for ; index < n; index++ {
 			matched, err := c.ok()
 			if err != nil {

@@ -1,6 +1,7 @@
 package sqlconn_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -39,4 +40,25 @@ func TestExecBatchDoesNotAllocate(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.LessOrEqual(t, perCall, 6.0, "what a call costs, whatever the number of its statements")
+}
+
+// TestSendBatch: between its two halves a batch keeps every other call off, and answers that nobody can read any more end the session.
+func TestSendBatch(t *testing.T) {
+	conn := session(t)
+	require.NoError(t, conn.SendBatch(t.Context(), []byte("DO 1;DO 2")))
+	_, err := conn.Exec(t.Context(), "DO 3")
+	require.ErrorContains(t, err, "were not read yet")
+	require.ErrorContains(t, conn.SendBatch(t.Context(), []byte("DO 3")), "were not read yet")
+	counts, err := conn.ReadBatch(t.Context(), 2, nil)
+	require.NoError(t, err)
+	require.Equal(t, []uint64{0, 0}, counts)
+	query(t, conn, "SELECT 1")
+
+	require.NoError(t, conn.SendBatch(t.Context(), []byte("DO SLEEP(60)")))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = conn.ReadBatch(ctx, 1, nil)
+	require.ErrorIs(t, err, sqlconn.ErrLost)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, conn.Ping(t.Context()), sqlconn.ErrLost)
 }

@@ -55,6 +55,7 @@ type Conn struct {
 	answer  []byte                // of ExecBatch, likewise
 	local   func(io.Writer) error // produces the data that the server asks for; nil but in LoadLocal
 	status  uint16
+	unread  bool // the answers to SendBatch
 	broken  atomic.Bool
 	running sync.Mutex // held during a call, so that Close knows whether the wire is free
 }

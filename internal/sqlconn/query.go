@@ -117,11 +117,27 @@ func (c *Conn) Ping(ctx context.Context) error {
 	})
 }
 
+// errUnread is a defect of the caller: the answers would be taken for those of another command.
+var errUnread = errors.New("the answers to a packet of statements were not read yet")
+
 // run is one command and its answer under ctx (C1, C2).
 func (c *Conn) run(ctx context.Context, command byte, text string, answer func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err // nothing was sent: the session stays good
 	}
+	if c.unread {
+		return errUnread
+	}
+	return c.wire(ctx, func() error {
+		if err := c.writeCommand(command, text); err != nil {
+			return err
+		}
+		return answer()
+	})
+}
+
+// wire does something on the connection under ctx.
+func (c *Conn) wire(ctx context.Context, do func() error) error {
 	c.running.Lock()
 	defer c.running.Unlock()
 	if c.broken.Load() {
@@ -131,10 +147,7 @@ func (c *Conn) run(ctx context.Context, command byte, text string, answer func()
 		c.broken.Store(true)
 		c.sock.Close()
 	})
-	err := c.writeCommand(command, text)
-	if err == nil {
-		err = answer()
-	}
+	err := do()
 	if !stop() && err == nil {
 		return nil // ctx ended after the last byte of the answer; the next call finds the session broken
 	}

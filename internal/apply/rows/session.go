@@ -46,7 +46,8 @@ type Session struct {
 	tail  Batch // what follows when the counts were right
 
 	pending     []pending // not sent yet
-	rendered    bool      // the batch holds them
+	flight      flight    // sent, and not answered yet
+	rendered    bool      // the batch holds what is pending
 	fragments   bool      // some are of transactions that the caller has not whole
 	bytes       int       // of it, about
 	fold        fold
@@ -59,6 +60,15 @@ type Session struct {
 	asked   bool  // Contest was called in this transaction
 	sent    bool  // the server is inside of a transaction of ours
 	partial bool  // the last transaction is not complete
+}
+
+// flight is a part of a large transaction that the server executes while the next one is rendered. That one is sent when the answer is there: an
+// error may have ended the transaction, and what came behind it would be committed by itself.
+type flight struct {
+	under     bool  // way: its packet is not answered yet
+	batch     Batch // of it the text, the statements, and the one packet
+	pending   []pending
+	fragments bool
 }
 
 // pending is a change that was added.
@@ -138,9 +148,9 @@ func (s *Session) Pending() bool { return s.sent || len(s.pending) > 0 || !s.bat
 func (s *Session) Sent() bool { return s.sent }
 
 // Add takes the changes of a transaction, or of a fragment of one, which stay as they are until they are committed or rolled back. When there
-// is enough for a packet, it is sent.
+// is enough for a packet, it is sent; its answer is looked at by a later call.
 func (s *Session) Add(ctx context.Context, tables *View, tx *vstream.Transaction) error {
-	s.fragments = s.fragments || s.partial || !tx.Last
+	fragment := s.partial || !tx.Last
 	for i := range tx.Changes {
 		c := &tx.Changes[i]
 		t := tables.Table(c.TableID)
@@ -149,8 +159,9 @@ func (s *Session) Add(ctx context.Context, tables *View, tx *vstream.Transaction
 		}
 		s.pending = append(s.pending, pending{table: t, view: tables, change: c, gtid: tx.GTID})
 		s.bytes += changeBytes + c.Before.Size() + c.After.Size()
+		s.fragments = s.fragments || fragment
 		if s.bytes > partBytes && i+1 < len(tx.Changes) {
-			if err := s.Flush(ctx); err != nil {
+			if err := s.launch(ctx); err != nil {
 				return err
 			}
 		}
@@ -220,6 +231,71 @@ func (s *Session) render(ctx context.Context) error {
 	return nil
 }
 
+// prepare renders what is pending, and then looks at what became of the part before it.
+func (s *Session) prepare(ctx context.Context) error {
+	if err := s.render(ctx); err != nil || !s.flight.under {
+		return err
+	}
+	if err := s.land(ctx); err != nil {
+		return err
+	}
+	return s.render(ctx) // again, if land has used the batch
+}
+
+// launch sends what is buffered, and leaves the answer to the next call.
+func (s *Session) launch(ctx context.Context) error {
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	b, f := &s.batch, &s.flight
+	b.finish()
+	if len(b.packets) > 1 || len(b.merged) > 0 || len(b.buf) > b.most.packet {
+		return s.Flush(ctx)
+	}
+	s.sent = true
+	if err := s.conn.SendBatch(ctx, b.buf); err != nil {
+		return err
+	}
+	f.under, f.fragments = true, s.fragments
+	f.pending, s.pending = s.pending, f.pending
+	f.batch.buf, b.buf = b.buf, f.batch.buf
+	f.batch.stmts, b.stmts = b.stmts, f.batch.stmts
+	f.batch.packets, b.packets = b.packets, f.batch.packets
+	s.taken()
+	return nil
+}
+
+// land reads the answer to what was launched.
+func (s *Session) land(ctx context.Context) error {
+	f := &s.flight
+	f.under = false
+	err := s.answer(ctx, &f.batch, 0, f.batch.packets[0])
+	if f.fragments && !s.batch.Single && Permanent(err) {
+		err = s.searchFlight(ctx)
+	}
+	if err == nil {
+		f.forget()
+	}
+	return err
+}
+
+func (f *flight) forget() {
+	clear(f.pending)
+	f.under, f.pending = false, f.pending[:0]
+	f.batch.Reset(false)
+}
+
+// searchFlight is search for the part before the one that is rendered, which has to be rendered again then.
+func (s *Session) searchFlight(ctx context.Context) error {
+	next, fragments := s.pending, s.fragments
+	s.pending, s.fragments = s.flight.pending, true
+	err := s.search(ctx)
+	s.pending, s.fragments, s.rendered = next, fragments, false
+	s.fold.reset()
+	s.batch.Reset(false)
+	return err
+}
+
 // taken forgets what is pending, because the server has it.
 func (s *Session) taken() {
 	clear(s.pending) // its memory may go
@@ -276,7 +352,7 @@ func (s *Session) renderChange(p *pending) error {
 
 // Flush sends what is buffered, and compares what was found with what must be.
 func (s *Session) Flush(ctx context.Context) error {
-	if err := s.render(ctx); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return err
 	}
 	if s.batch.Empty() {
@@ -309,7 +385,7 @@ func (s *Session) sendChecked(ctx context.Context) error {
 // round trip; otherwise the counts are checked first, because the server would run the COMMIT of the same packet regardless. A control
 // statement is one statement, which returns no rows.
 func (s *Session) Commit(ctx context.Context, control ...string) error {
-	if err := s.render(ctx); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return err
 	}
 	b := &s.batch
@@ -332,6 +408,12 @@ func (s *Session) Commit(ctx context.Context, control ...string) error {
 
 // Rollback forgets what is buffered, and takes back what was sent.
 func (s *Session) Rollback(ctx context.Context) error {
+	if s.flight.under {
+		_, err := s.conn.ReadBatch(ctx, s.flight.batch.packets[0].stmts, s.counts[:0])
+		if errors.Is(err, sqlconn.ErrLost) { // else it does not matter what it was
+			return err
+		}
+	}
 	sent := s.sent
 	s.clear()
 	s.batch.execMode = 0
@@ -347,9 +429,12 @@ func (s *Session) Rollback(ctx context.Context) error {
 func (s *Session) clear() {
 	s.sent, s.partial, s.asked = false, false, false
 	s.taken()
+	s.flight.forget()
 	s.fold.reset()
-	if cap(s.batch.buf) > keepBuffer {
-		s.batch.buf = nil
+	for _, b := range []*Batch{&s.batch, &s.flight.batch} {
+		if cap(b.buf) > keepBuffer {
+			b.buf = nil
+		}
 	}
 	if cap(s.batch.events.rows) > keepBuffer {
 		s.batch.events.rows = nil
@@ -389,20 +474,30 @@ func (s *Session) exec(ctx context.Context, b *Batch) error {
 			return b.stmts[done].failure(fmt.Errorf("%w: %d bytes", ErrPacket, p.to-p.from))
 		}
 		s.sent = true // whatever comes: only Rollback or Commit end it
-		var err error
-		if s.counts, err = s.conn.ExecBatch(ctx, b.buf[p.from:p.to], p.stmts-done, s.counts[:0]); err != nil {
-			return s.explain(ctx, b, done, err)
+		if err := s.conn.SendBatch(ctx, b.buf[p.from:p.to]); err != nil {
+			return err
 		}
-		for i, found := range s.counts {
-			switch st := &b.stmts[done+i]; {
-			case st.want == anyRows || uint64(st.want) == found:
-			case st.soft:
-				s.missed = append(s.missed, done+i)
-			default:
-				return s.explainRow(ctx, st, st.failure(ErrMissing))
-			}
+		if err := s.answer(ctx, b, done, p); err != nil {
+			return err
 		}
 		done = p.stmts
+	}
+	return nil
+}
+
+// answer reads what became of a packet, whose first statement is given, and compares what was found with what must be.
+func (s *Session) answer(ctx context.Context, b *Batch, first int, p packet) (err error) {
+	if s.counts, err = s.conn.ReadBatch(ctx, p.stmts-first, s.counts[:0]); err != nil {
+		return s.explain(ctx, b, first, err)
+	}
+	for i, found := range s.counts {
+		switch st := &b.stmts[first+i]; {
+		case st.want == anyRows || uint64(st.want) == found:
+		case st.soft:
+			s.missed = append(s.missed, first+i)
+		default:
+			return s.explainRow(ctx, st, st.failure(ErrMissing))
+		}
 	}
 	return nil
 }
