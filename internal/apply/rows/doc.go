@@ -68,6 +68,12 @@
 // alternatives (a check after each statement that raises an error, a counter in a user variable) cost the server more than
 // the round trip, which a group shares. Row events need none of it: what they do not find is an error.
 //
+// # Large transactions
+//
+// A large transaction goes in parts of about a megabyte. While the server executes one, the next is rendered; it is sent when the answer is there, never before: an
+// error may have rolled the transaction back, and what came behind it would then be committed statement by statement. The price is the time that a
+// megabyte takes to the server, in which it does nothing.
+//
 // # Concurrency
 //
 // A Session belongs to one goroutine, a Table is immutable once it is used, Tables may be asked by any. Nothing here starts a goroutine.
