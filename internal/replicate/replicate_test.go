@@ -286,3 +286,39 @@ func TestSwapOnce(t *testing.T) {
 		w.equal(w.db+".a", w.db+".b")
 	}
 }
+
+// A foreign key that comes while the stream runs: an update of the parent's unique column is no delete to the rows that refer to it, whoever has made
+// the key, and whichever writer writes.
+func TestForeignKeyThatComesLater(t *testing.T) {
+	const user = "writes_sql"
+	for _, writer := range []string{"native", "sql"} {
+		for _, by := range []string{"source", "somebody"} {
+			t.Run(writer+" "+by, func(t *testing.T) {
+				w := newWorld(t)
+				w.source.exec("CREATE TABLE "+w.db+".p (id int PRIMARY KEY, u int UNIQUE)", "INSERT INTO "+w.db+".p VALUES (1,1), (2,2)")
+				if by == "somebody" {
+					w.source.exec("CREATE TABLE " + w.db + ".c (id int PRIMARY KEY, pid int)")
+				}
+				if writer == "sql" {
+					w.cfg.Target.User, w.cfg.Target.Password = user, ""
+					w.target.exec("CREATE USER IF NOT EXISTS "+user,
+						"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, PROCESS, CONNECTION_ADMIN, SESSION_VARIABLES_ADMIN ON *.* TO "+user)
+				}
+				r := w.start()
+				r.running()
+				w.source.exec("INSERT INTO " + w.db + ".p VALUES (3,3)")
+				r.catchUp()
+				key := "ALTER TABLE " + w.db + ".c ADD FOREIGN KEY (pid) REFERENCES " + w.db + ".p (id) ON DELETE CASCADE"
+				if by == "somebody" {
+					w.target.exec(key)
+				} else {
+					w.source.exec("CREATE TABLE "+w.db+".c (id int PRIMARY KEY, pid int)", key)
+				}
+				w.source.exec("INSERT INTO "+w.db+".c VALUES (1,1), (2,2), (3,3)", "UPDATE "+w.db+".p SET u=u+10")
+				r.catchUp()
+				w.equal(w.db+".p", w.db+".c")
+				require.NoError(t, r.stop())
+			})
+		}
+	}
+}

@@ -40,6 +40,9 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 			return err
 		}
 	}
+	if err := r.referred(ctx, d); err != nil {
+		return err
+	}
 	if d.GTID != "" { // else its rows follow, and carry the GTID
 		position := r.ap.Position()
 		if err := position.Add(d.GTID); err != nil {
@@ -55,6 +58,21 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 			delete(r.c.vanished, m.from)
 		}
 		return errAgain // with the copies as they are now
+	}
+	return nil
+}
+
+// referred compiles the tables again to which a statement has made foreign keys: what may be written beside what is another now.
+func (r *run) referred(ctx context.Context, d *vstream.DDL) error {
+	for _, n := range binlog.DDLNames(d.SQL, d.DB) {
+		for _, p := range r.plans {
+			if def := p.def.Def; n.Reference && strings.EqualFold(n.DB, def.DB) && strings.EqualFold(n.Table, def.Name) {
+				r.targets = targets{loaded: true}
+				if err := r.table(ctx, p.def); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return nil
 }

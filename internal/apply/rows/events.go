@@ -18,7 +18,12 @@ func (b *Batch) event(t *Table, typ byte, op vstream.Op, first, second image) er
 	e := &b.events
 	size := len(first.raw) + len(second.raw)
 	last := len(b.stmts) - 1
-	if !b.open || b.stmts[last].verb != verbEvents || b.Single || b.execMode != t.Mode || e.size()+size > b.most.events {
+	flags := uint16(0)
+	if !b.checks {
+		flags |= rowimage.NoForeignKeyChecks
+	}
+	// The server takes the flags of a statement's first event for all of them.
+	if !b.open || b.stmts[last].verb != verbEvents || b.Single || b.execMode != t.Mode || e.flags != flags || e.size()+size > b.most.events {
 		b.setExecMode(t.Mode)
 		b.start(statement{table: t, verb: verbEvents, want: anyRows, op: op, row: first.row})
 		b.open = true
@@ -26,10 +31,6 @@ func (b *Batch) event(t *Table, typ byte, op vstream.Op, first, second image) er
 		last = len(b.stmts) - 1
 	}
 	b.stmts[last].rows++
-	flags := uint16(0)
-	if !b.checks {
-		flags |= rowimage.NoForeignKeyChecks
-	}
 	e.begin(t, typ, flags)
 	if err := b.appendFirst(t, typ, first.raw); err != nil || second.raw == nil {
 		return err

@@ -2,12 +2,14 @@ package rows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"braid/internal/mysqld/mysqldtest"
+	"braid/internal/vstream"
 )
 
 // TestSmallPackets: a small max_allowed_packet of the target is obeyed, and a row that no packet can hold says what to do.
@@ -99,6 +101,26 @@ func TestTriggers(t *testing.T) {
 	to = s.open(t, db, way{sql: true, mode: Strict})
 	require.NoError(t, to.apply(items, 1))
 	require.Equal(t, "\"1\"\n", s.cells("SELECT COUNT(*) FROM "+db+".log"), "what the SQL writer cannot avoid is said")
+}
+
+// TestLateForeignKey: somebody makes a foreign key to a table that is bound already. An update that is written as a delete and an insert does not
+// cascade, whatever stands before it in the group.
+func TestLateForeignKey(t *testing.T) {
+	s := newSite(t)
+	s.exec("CREATE TABLE p (id INT PRIMARY KEY, u INT UNIQUE)", "CREATE TABLE c (id INT PRIMARY KEY, pid INT)")
+	all := []way{{mode: Strict, foreignKeys: true}, {sql: true, mode: Strict, foreignKeys: true}}
+	copies := []string{s.copyOf(), s.copyOf()}
+	items := s.record(func() { s.exec("INSERT INTO p VALUES (1,1)", "INSERT INTO c VALUES (1,1)", "UPDATE p SET u=2") })
+	at := slices.IndexFunc(items, func(it vstream.Item) bool { d, ok := it.(*vstream.Table); return ok && d.Def.Name == "c" })
+	for i, w := range all {
+		t.Run(w.String(), func(t *testing.T) {
+			to := s.open(t, copies[i], w)
+			require.NoError(t, to.apply(items[:at], 1))
+			s.exec("ALTER TABLE " + to.db + ".c ADD FOREIGN KEY (pid) REFERENCES p (id) ON DELETE CASCADE")
+			require.NoError(t, to.apply(items[at:], 100))
+			to.equal()
+		})
+	}
 }
 
 // TestTargetBinlog: what the native writer does is in the target's own binlog, as rows of the target's table under a name of the target.

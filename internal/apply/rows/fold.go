@@ -2,6 +2,7 @@ package rows
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -116,6 +117,14 @@ func (s *slot) split(t *Table) bool {
 	return s.had && s.lives && t.touchesUnique(s.before.row, s.after.row)
 }
 
+// splits says that some update of a table is written so.
+func (f *fold) splits(w *work) bool {
+	if !w.table.opaque && len(w.table.unique) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(w.slots, func(i int32) bool { return f.slots[i].split(w.table) })
+}
+
 // slot finds the slot of a row, or makes one.
 func (f *fold) slot(t *Table, row rowimage.Row) (s *slot, found bool) {
 	w := f.work(t)
@@ -222,6 +231,9 @@ func (f *fold) render(b *Batch) error {
 				w := &f.works[i]
 				if w.table.Mode != mode || b.writesEvents(w.table) != native {
 					continue
+				}
+				if !native && f.splits(w) {
+					b.restoreChecks(false) // whoever has made a foreign key since Bind: rows that stay must not cascade
 				}
 				if err := f.renderTable(b, w); err != nil {
 					return err
