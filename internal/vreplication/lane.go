@@ -60,20 +60,38 @@ func (r *run) lock(ctx context.Context, conn *sqlconn.Conn, name string) error {
 	if cell(res) == "1" {
 		return nil
 	}
-	res, err = conn.Query(ctx, "SELECT p.ID, p.COMMAND FROM information_schema.PROCESSLIST p WHERE p.ID=IS_USED_LOCK("+sqlconn.Quote(name)+")")
+	session, command, err := holder(ctx, conn, name)
 	switch {
 	case err != nil:
 		return fmt.Errorf("lock %s: %w", name, err)
-	case len(res.Rows) == 0: // it has just ended
-	case name == r.guard.ddl() && string(res.Rows[0][1]) == "Query":
+	case session == "": // it has just ended
+	case name == r.guard.ddl() && command == "Query":
 		return errors.New("waits for DDL that an earlier run has begun")
 	default:
-		r.log.Warn("the session of an earlier run is killed", "lock", name, "session", cell(res))
-		if _, err = conn.Exec(ctx, "KILL "+cell(res)); err != nil && sqlconn.ErrCode(err) != erNoSuchThread {
+		r.log.Warn("the session of an earlier run is killed", "lock", name, "session", session)
+		if _, err = conn.Exec(ctx, "KILL "+session); err != nil && sqlconn.ErrCode(err) != erNoSuchThread {
 			return fmt.Errorf("lock %s: kill the session of an earlier run: %w", name, err)
 		}
 	}
 	return errors.New("waits for the session of an earlier run to end")
+}
+
+// holder is the session that has a lock, and what it does.
+func holder(ctx context.Context, conn *sqlconn.Conn, name string) (session, command string, err error) {
+	res, err := conn.Query(ctx, "SELECT IS_USED_LOCK("+sqlconn.Quote(name)+")")
+	if err != nil || res.Rows[0][0] == nil {
+		return "", "", err
+	}
+	session = cell(res)
+	if res, err = conn.Query(ctx, "SHOW PROCESSLIST"); err != nil { // information_schema.PROCESSLIST: see Engine.sessions
+		return "", "", err
+	}
+	for _, c := range res.Rows { // Id, User, Host, db, Command
+		if string(c[0]) == session {
+			return session, string(c[4]), nil
+		}
+	}
+	return "", "", nil
 }
 
 // outlived returns when nobody has a lock.
