@@ -2,11 +2,14 @@ package replicate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 
+	"braid/internal/binlog"
+	"braid/internal/gtid"
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
 	"braid/internal/vreplication"
@@ -64,6 +67,7 @@ func (d *definer) tables(ctx context.Context, p *plan) error {
 		if err := d.table(ctx, p, t); err != nil {
 			return fmt.Errorf("make table %s.%s on the target: %w", t.db, t.name, err)
 		}
+		t.made = true
 		d.log.Info("table made on the target", "source", t.String(), "table", t.db+"."+t.name)
 	}
 	return nil
@@ -79,6 +83,100 @@ func (d *definer) table(ctx context.Context, p *plan, t *table) error {
 	}
 	// Its indexes and foreign keys come when it is copied.
 	return vreplication.CreateTable(ctx, d.conn, t.db, t.name, sql, t.source.Rows)
+}
+
+// drop takes back a table that was made, and has no rows yet.
+func (d *definer) drop(ctx context.Context, t *table) error {
+	if _, err := d.conn.Exec(ctx, "DROP TABLE IF EXISTS "+t.quoted()); err != nil {
+		return fmt.Errorf("drop table %s.%s on the target, which the source has changed: %w", t.db, t.name, err)
+	}
+	d.log.Info("table dropped on the target: the source has changed it before the copy began", "source", t.String(), "table", t.db+"."+t.name)
+	return vreplication.ForgetDeferred(ctx, d.conn, t.db, []string{t.name})
+}
+
+// settleAttempts is how often definitions are read until nothing has changed from one time to the next.
+const settleAttempts = 1000
+
+// settle says where the stream begins, and which tables the source had there. DDL that the source runs between the reading of its definitions and
+// that place would not be in the stream. So they are read before the place is known, and again: if they are the same, they are those of
+// the place. What was made of the target's tables before is brought in line.
+func (r *replication) settle(ctx context.Context) (at gtid.Set, tables []string, err error) {
+	source, err := sqlconn.Dial(ctx, r.cfg.Source)
+	if err != nil {
+		return at, nil, err
+	}
+	defer source.Close()
+	now, at, err := r.place(ctx, source)
+	if err != nil {
+		return at, nil, err
+	}
+	if !now.same(r.plan) {
+		if err := r.remake(ctx, source, now); err != nil {
+			return at, nil, err
+		}
+		r.plan = now
+	}
+	for _, t := range now.tables {
+		tables = append(tables, r.rules.Name(t.source.DB, t.source.Name))
+	}
+	return at, tables, nil
+}
+
+// place finds a position, and what the tables were there.
+func (r *replication) place(ctx context.Context, source *sqlconn.Conn) (now *plan, at gtid.Set, err error) {
+	var before *plan
+	for range settleAttempts {
+		if now, err = newPlan(ctx, source, r.local, r.rules); err != nil {
+			return nil, at, err
+		}
+		if before != nil && now.same(before) {
+			return now, at, nil
+		}
+		before = now
+		if at, _, err = binlog.Executed(ctx, source); err != nil {
+			return nil, at, err
+		}
+	}
+	return nil, at, errors.New("the source's tables are changed by DDL all the time; the copy can begin when they are not for a moment")
+}
+
+// remake drops what this process has made and is otherwise now, and makes what is missing.
+func (r *replication) remake(ctx context.Context, source *sqlconn.Conn, now *plan) error {
+	if err := now.checkSource(); err != nil {
+		return err
+	}
+	d, err := newDefiner(ctx, r.cfg.Target, r.log)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	for _, t := range r.plan.tables {
+		same := now.find(t)
+		switch {
+		case same != nil:
+			same.made = t.made
+		case t.made:
+			if err := d.drop(ctx, t); err != nil {
+				return err
+			}
+			t.made = false // should the rest fail, and all of it be repeated
+		}
+	}
+	if err := now.compare(ctx, d.conn); err != nil {
+		return err
+	}
+	if !r.cfg.AllowNonEmpty {
+		if err := now.checkWriters(ctx, d.conn, r.cfg.Name); err != nil {
+			return err
+		}
+		if err := now.checkEmpty(ctx, d.conn); err != nil {
+			return err
+		}
+	}
+	if err := d.databases(ctx, source, now); err != nil {
+		return err
+	}
+	return d.tables(ctx, now)
 }
 
 // createStatement is the source's, under the target's names. A foreign key whose parent is not replicated is left out: on the target

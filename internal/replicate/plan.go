@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -29,6 +30,7 @@ type table struct {
 	db     string // on the target
 	name   string
 	target *schema.Table // nil: to be made
+	made   bool          // by this process
 }
 
 func (t *table) String() string { return t.source.DB + "." + t.source.Name }
@@ -46,8 +48,20 @@ func (p *plan) databases() []string {
 	return slices.Compact(names)
 }
 
-// newPlan reads what the rules select on the source.
-func newPlan(ctx context.Context, source *sqlconn.Conn, local *vstream.Local, rules filter.Rules) (*plan, error) {
+// planAttempts is how often tables are listed again because one of them was gone when its definition was read.
+const planAttempts = 20
+
+// newPlan reads what the rules select on the source, while others may change it.
+func newPlan(ctx context.Context, source *sqlconn.Conn, local *vstream.Local, rules filter.Rules) (p *plan, err error) {
+	for range planAttempts {
+		if p, err = readPlan(ctx, source, local, rules); !errors.Is(err, schema.ErrNoTable) {
+			break
+		}
+	}
+	return p, err
+}
+
+func readPlan(ctx context.Context, source *sqlconn.Conn, local *vstream.Local, rules filter.Rules) (*plan, error) {
 	names, err := local.Tables(ctx, rules, gtid.Set{})
 	if err != nil {
 		return nil, err
@@ -82,6 +96,29 @@ func newPlan(ctx context.Context, source *sqlconn.Conn, local *vstream.Local, ru
 	}
 	return p, nil
 }
+
+// find is the same table in this plan, defined alike; nil if there is none.
+func (p *plan) find(t *table) *table {
+	for _, o := range p.tables {
+		if o.source.DB == t.source.DB && o.source.Name == t.source.Name {
+			if definition(o.source) == definition(t.source) {
+				return o
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// same says that both have the same tables.
+func (p *plan) same(o *plan) bool {
+	return len(p.tables) == len(o.tables) && !slices.ContainsFunc(p.tables, func(t *table) bool { return o.find(t) == nil })
+}
+
+var nextValue = regexp.MustCompile(` AUTO_INCREMENT=[0-9]+`)
+
+// definition is the statement that makes a table, without the next value of its counter, which rows change.
+func definition(t *schema.Table) string { return nextValue.ReplaceAllString(t.CreateStatement, "") }
 
 func (p *plan) place(def *schema.Table) (*table, error) {
 	row, err := p.rules.Plan(def)

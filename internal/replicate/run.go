@@ -277,7 +277,8 @@ func (r *replication) start(ctx context.Context) error {
 		OpenSource: func(context.Context, string, string, []topo.TabletType) (vstream.Source, error) {
 			return r.local, nil
 		},
-		Log: r.log,
+		Log:    r.log,
+		Begins: r.settle,
 		Probes: func(string, string, throttle.Limits) []throttle.Probe {
 			return r.cfg.Throttle.Probes(r.cfg.Source, r.cfg.Target)
 		},

@@ -26,6 +26,9 @@ type lister interface {
 
 // tables are those to copy. Rules that name databases may rename any of them, so the source is asked.
 func (r *run) tables(ctx context.Context, position gtid.Set) ([]string, error) {
+	if r.c.e.deps.Begins != nil {
+		return r.listed, nil
+	}
 	if l, ok := r.source.(lister); ok && r.row.Source.Rules.Qualified() {
 		return l.Tables(ctx, r.row.Source.Rules, position)
 	}
@@ -318,8 +321,15 @@ func (r *run) copyChunk(ctx context.Context, w *window, ch *vstream.Chunk) error
 	if ch.Last != nil {
 		last = encodeKey(ch.Last)
 	}
+	var end gtid.Set
+	if ch.Done {
+		var err error
+		if end, err = gtid.Parse(ch.Position); err != nil {
+			return permanent{fmt.Errorf("position of a chunk: %w", err)}
+		}
+	}
 	n := int64(len(ch.Rows))
-	c := apply.Chunk{TableID: ch.TableID, Rows: ch.Rows, Save: []string{rg.save(r.row.ID, last, n, ch.Done)}}
+	c := apply.Chunk{TableID: ch.TableID, Rows: ch.Rows, Save: []string{rg.save(r.row.ID, last, n, ch.Done, ch.Position)}}
 	if plan == nil {
 		c.TableID = 0
 	}
@@ -349,7 +359,7 @@ func (r *run) copyChunk(ctx context.Context, w *window, ch *vstream.Chunk) error
 		now := time.Now()
 		r.windows.meter.add(now, n, bytes, arrived.Sub(w.asked), now.Sub(arrived))
 		r.resize(now.Sub(arrived))
-		rg.last, rg.copied, rg.done = last, rg.copied+n, ch.Done
+		rg.last, rg.copied, rg.done, rg.end = last, rg.copied+n, ch.Done, end
 		r.advanced(rg)
 		r.c.poke() // ask again
 	}
@@ -475,8 +485,9 @@ func (r *run) tableCopied(tc *tableCopy) {
 	}
 }
 
-// strict makes what does not fit an error from here on. Everything is copied, and everything that came before is committed: until then a change that
-// came before a chunk may be applied after it, be it by the next run.
+// strict makes what does not fit an error from here on. Everything is copied, and everything that came before the last chunks is committed: until
+// then a change that came before a chunk may be applied after it, be it by the next run. Its row may be missing: the window that was
+// open when the change passed has left it out.
 func (r *run) strict(ctx context.Context) error {
 	if !slices.ContainsFunc(r.order, func(tc *tableCopy) bool { return !tc.strict }) {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"braid/internal/gtid"
 	"braid/internal/rowimage"
 	"braid/internal/sqlconn"
 )
@@ -32,6 +33,7 @@ type copyRange struct {
 	last   []byte // key of the last row that was looked at, encoded; nil: none yet
 	copied int64
 	done   bool
+	end    gtid.Set // what had passed on the stream before its last chunk; empty until that is committed
 }
 
 // splitUntil is how much of a table may be copied when it is split by a run that has not begun it: the cuts are made over all of the table, and what lies
@@ -51,7 +53,7 @@ func (tc *tableCopy) settle() {
 
 // loadCopies reads the progress of a stream's tables, in order of names.
 func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*tableCopy, []*tableCopy, error) {
-	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done, key_order "+
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done, key_order, COALESCE(end_pos,'') "+
 		"FROM _braid.copy_state WHERE vrepl_id=%d ORDER BY table_name", id))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read copy state: %w", err)
@@ -62,6 +64,9 @@ func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*
 		rg := &copyRange{table: tc, last: c[1], done: tc.marked}
 		if rg.copied, err = strconv.ParseInt(string(c[2]), 10, 64); err == nil {
 			tc.total, err = strconv.ParseInt(string(c[3]), 10, 64)
+		}
+		if err == nil {
+			rg.end, err = gtid.Parse(string(c[6]))
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("read copy state of %s: %w", tc.name, err)
@@ -81,7 +86,7 @@ func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*
 
 // loadRanges reads the ranges of the tables that were split. What was copied before the split stays with the first entry, which is done.
 func loadRanges(ctx context.Context, conn *sqlconn.Conn, id int64, tables map[string]*tableCopy) error {
-	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, no, upto, lastpk, rows_copied, done FROM _braid.copy_range WHERE vrepl_id=%d ORDER BY table_name, no", id))
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, no, upto, lastpk, rows_copied, done, COALESCE(end_pos,'') FROM _braid.copy_range WHERE vrepl_id=%d ORDER BY table_name, no", id))
 	if err != nil {
 		return fmt.Errorf("read copy ranges: %w", err)
 	}
@@ -94,6 +99,9 @@ func loadRanges(ctx context.Context, conn *sqlconn.Conn, id int64, tables map[st
 		if rg.no, err = strconv.Atoi(string(c[1])); err == nil {
 			rg.copied, err = strconv.ParseInt(string(c[4]), 10, 64)
 		}
+		if err == nil {
+			rg.end, err = gtid.Parse(string(c[6]))
+		}
 		if err != nil {
 			return fmt.Errorf("read copy range of %s: %w", tc.name, err)
 		}
@@ -103,22 +111,38 @@ func loadRanges(ctx context.Context, conn *sqlconn.Conn, id int64, tables map[st
 	return nil
 }
 
-// save is the statement that goes with a chunk of the range (W2).
-func (rg *copyRange) save(id int64, last []byte, rows int64, done bool) string {
-	tc := rg.table
-	if rg.no > 0 {
-		return fmt.Sprintf("UPDATE _braid.copy_range SET lastpk=%s, rows_copied=rows_copied+%d, done=%d WHERE vrepl_id=%d AND table_name=%s AND no=%d",
-			blob(last), rows, truth(done), id, sqlconn.Quote(tc.name), rg.no)
+// save is the statement that goes with a chunk of the range (W2). position is that of the stream before the chunk.
+func (rg *copyRange) save(id int64, last []byte, rows int64, done bool, position string) string {
+	tc, end := rg.table, ""
+	if done {
+		end = ", end_pos=" + sqlconn.Quote(position)
 	}
-	return fmt.Sprintf("UPDATE _braid.copy_state SET lastpk=%s, rows_copied=rows_copied+%d, rows_total=%d, done=%d, key_order=%s WHERE vrepl_id=%d AND table_name=%s",
-		blob(last), rows, max(tc.total, tc.copied+rows), truth(done), sqlconn.Quote(tc.order), id, sqlconn.Quote(tc.name))
+	if rg.no > 0 {
+		return fmt.Sprintf("UPDATE _braid.copy_range SET lastpk=%s, rows_copied=rows_copied+%d, done=%d%s WHERE vrepl_id=%d AND table_name=%s AND no=%d",
+			blob(last), rows, truth(done), end, id, sqlconn.Quote(tc.name), rg.no)
+	}
+	return fmt.Sprintf("UPDATE _braid.copy_state SET lastpk=%s, rows_copied=rows_copied+%d, rows_total=%d, done=%d, key_order=%s%s WHERE vrepl_id=%d AND table_name=%s",
+		blob(last), rows, max(tc.total, tc.copied+rows), truth(done), sqlconn.Quote(tc.order), end, id, sqlconn.Quote(tc.name))
+}
+
+// ended is what must be applied before a table that is not strict yet may be: everything that came before its last chunks.
+func ended(tables []*tableCopy) (position gtid.Set) {
+	for _, tc := range tables {
+		if tc.strict {
+			continue
+		}
+		for _, rg := range tc.ranges {
+			position = position.Union(rg.end)
+		}
+	}
+	return position
 }
 
 // forget are the statements by which the copy of a table begins again.
 func (tc *tableCopy) forget(id int64) []string {
 	where := fmt.Sprintf(" WHERE vrepl_id=%d AND table_name=%s", id, sqlconn.Quote(tc.name))
 	return []string{
-		"UPDATE _braid.copy_state SET lastpk=NULL, key_order='', rows_copied=0, done=0" + where,
+		"UPDATE _braid.copy_state SET lastpk=NULL, key_order='', rows_copied=0, done=0, end_pos=NULL" + where,
 		"DELETE FROM _braid.copy_range" + where,
 	}
 }

@@ -40,6 +40,7 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 			return err
 		}
 	}
+	r.outdate(d)
 	if err := r.referred(ctx, d); err != nil {
 		return err
 	}
@@ -66,8 +67,7 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 func (r *run) referred(ctx context.Context, d *vstream.DDL) error {
 	for _, n := range binlog.DDLNames(d.SQL, d.DB) {
 		for _, p := range r.plans {
-			if def := p.def.Def; n.Reference && strings.EqualFold(n.DB, def.DB) && strings.EqualFold(n.Table, def.Name) {
-				r.targets = targets{loaded: true}
+			if def := p.def.Def; n.Reference && !p.stale && spelt(n.DB, def.DB) && spelt(n.Table, def.Name) {
 				if err := r.table(ctx, p.def); err != nil {
 					return err
 				}

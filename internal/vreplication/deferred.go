@@ -108,7 +108,7 @@ func (r *run) loadUnfinished(ctx context.Context, conn *sqlconn.Conn) ([]*unfini
 		if !ours {
 			continue
 		}
-		if p := r.planNamed(name); p != nil {
+		if p := r.planNamed(name); p != nil && !p.stale {
 			u.source = p.Source
 		}
 		if err := json.Unmarshal(c[2], &u.d); err != nil {

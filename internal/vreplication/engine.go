@@ -13,6 +13,7 @@ import (
 
 	"braid/internal/base/errs"
 	"braid/internal/base/timeouts"
+	"braid/internal/gtid"
 	"braid/internal/sqlconn"
 	"braid/internal/throttle"
 	"braid/internal/topo"
@@ -41,6 +42,9 @@ type Deps struct {
 	Log        *slog.Logger
 	// Probes are what pauses the copy of a stream from a shard; the stream closes them. nil: nothing does.
 	Probes func(keyspace, shard string, limits throttle.Limits) []throttle.Probe
+	// Begins, if set, is asked where a stream begins that has not begun yet, and which tables, as its rules call them, the source had there: the
+	// target's are the same. nil: the stream begins at the source's present position.
+	Begins func(context.Context) (at gtid.Set, tables []string, err error)
 }
 
 // Engine runs the streams that write to one mysqld.

@@ -12,6 +12,7 @@ import (
 
 	"braid/internal/apply"
 	"braid/internal/base/errs"
+	"braid/internal/binlog"
 	"braid/internal/filter"
 	"braid/internal/schema"
 	"braid/internal/vstream"
@@ -22,6 +23,7 @@ type tablePlan struct {
 	*apply.Table
 	def   *vstream.Table
 	copy  *tableCopy // nil when the table is not, and was not, copied
+	stale bool       // a DDL has changed the table since: it is described again before its next row
 	merge bool       // other streams of the workflow write to it too
 	owned *filter.Plan
 	home  *filter.Plan // rows of this shard
@@ -76,12 +78,31 @@ func (r *run) rebind(ctx context.Context) error {
 	}
 	r.targets = targets{}
 	for _, id := range slices.Sorted(maps.Keys(r.plans)) {
+		if r.plans[id].stale {
+			continue
+		}
 		if err := r.table(ctx, r.plans[id].def); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// outdate notes which tables a DDL has changed, on either side.
+func (r *run) outdate(d *vstream.DDL) {
+	r.targets = targets{loaded: true}
+	for _, n := range binlog.DDLNames(d.SQL, d.DB) {
+		for _, p := range r.plans {
+			db, table := p.def.Def.DB, p.def.Def.Name
+			if !n.Reference && spelt(n.DB, db) && (n.Table == "" || spelt(n.Table, table)) {
+				p.stale = true
+			}
+		}
+	}
+}
+
+// spelt says that a statement may mean a table, or a database, by a name: with lower_case_table_names it may spell it in any case.
+func spelt(text, name string) bool { return text == name || strings.ToLower(text) == name }
 
 // targets are definitions of target tables that were read at once, because a stream may have thousands. Each is used once: whoever describes a table
 // again does so because it has changed.

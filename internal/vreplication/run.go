@@ -38,6 +38,7 @@ type run struct {
 	stream vstream.Stream
 	ap     *apply.Applier
 
+	listed  []string              // to be copied by a stream that begins
 	copies  map[string]*tableCopy // by source table; those that are, or were, copied
 	order   []*tableCopy
 	plans   map[uint32]*tablePlan
@@ -79,6 +80,13 @@ func (r *run) run(ctx context.Context) error {
 	}
 	r.source = src
 	start := vstream.Start{Position: r.row.Pos.String(), FromNow: r.row.Pos.Empty(), Rules: r.row.Source.Rules, Workflow: r.row.Workflow}
+	if begins := r.c.e.deps.Begins; begins != nil && start.FromNow {
+		at, tables, err := begins(ctx)
+		if err != nil {
+			return fmt.Errorf("begin copy: %w", err)
+		}
+		start.Position, start.FromNow, r.listed = at.String(), at.Empty(), tables
+	}
 	if r.stream, err = src.Open(ctx, start); err != nil {
 		return fmt.Errorf("open stream of %s: %w", r.row.Source.name(), err)
 	}
@@ -283,7 +291,6 @@ func (r *run) item(ctx context.Context, item vstream.Item) error {
 	case *vstream.Table:
 		return r.table(ctx, it)
 	case *vstream.DDL:
-		r.targets = targets{loaded: true} // it may be run on the target
 		return r.ddl(ctx, it)
 	}
 	return permanent{fmt.Errorf("the stream sent a %T, which this version does not know", item)}

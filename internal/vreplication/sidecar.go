@@ -57,6 +57,7 @@ var sidecar = []sidecarTable{
 		{"rows_total", "bigint", "NOT NULL DEFAULT 0 COMMENT 'estimate'"},
 		{"done", "tinyint", "NOT NULL DEFAULT 0 COMMENT '1: all windows have closed; 2: and everything before the last is applied'"},
 		{"key_order", "varchar(32)", "NOT NULL DEFAULT '' COMMENT 'what the keys are, here and in copy_range'"},
+		{"end_pos", "mediumtext", "NULL COMMENT 'GTID set: what had passed on the stream before the last chunk'"},
 	}, []string{"PRIMARY KEY (vrepl_id, table_name)"}},
 	{"copy_range", []sidecarColumn{
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},
@@ -66,6 +67,7 @@ var sidecar = []sidecarTable{
 		{"lastpk", "mediumblob", "NULL COMMENT 'last key that was looked at; at first, that of the range before'"},
 		{"rows_copied", "bigint", "NOT NULL DEFAULT 0"},
 		{"done", "tinyint", "NOT NULL DEFAULT 0"},
+		{"end_pos", "mediumtext", "NULL COMMENT 'as in copy_state'"},
 	}, []string{"PRIMARY KEY (vrepl_id, table_name, no)"}},
 	{"deferred", []sidecarColumn{
 		{"db_name", "varchar(64)", "NOT NULL"},

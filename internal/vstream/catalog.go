@@ -224,7 +224,14 @@ func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*compiled, 
 	}
 	decoder, err := parsed.Decoder(t.def)
 	if err == nil {
-		return t.compiled(decoder, tm), nil
+		same, err := c.describes(ctx, parsed, t.def)
+		if err != nil {
+			return nil, err
+		}
+		if same {
+			return t.compiled(decoder, tm), nil
+		}
+		return c.compileHistoric(ctx, tm, parsed, t.def)
 	}
 	if !parsed.Named {
 		return nil, errs.New(errs.StreamFailed, err, "the binlog has rows of an earlier definition of the table").With(

@@ -118,8 +118,8 @@ func (r *chunkReader) logEnd(ctx context.Context) (binlog.Coordinates, error) {
 }
 
 // staleErrors are what a SELECT gets when its definition is not the table's: unknown column, no such table, no such index, definition
-// changed. A DDL has been executed that the stream has yet to pass.
-var staleErrors = []uint16{1054, 1146, 1176, 1412}
+// changed, a key that is no value of the column's type. A DDL has been executed that the stream has yet to pass.
+var staleErrors = []uint16{1054, 1146, 1176, 1412, 1267, 1292, 1525, 3854}
 
 // errFull stops a read that has become larger than its estimate allowed for.
 var errFull = errors.New("chunk is full")

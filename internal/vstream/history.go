@@ -3,6 +3,7 @@ package vstream
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-mysql-org/go-mysql/mysql"
@@ -40,6 +41,48 @@ func (c *catalog) historic(ctx context.Context, m *rowimage.TableMap, now *schem
 	return def, nil
 }
 
+// describes says whether a definition that rows can be read with is also the one that they were written under, as far as the event tells. The
+// server may show what a DDL has made of the table that the stream has not come to, and rows of both can be alike but for
+// a collation, the members of an ENUM, or the primary key.
+func (c *catalog) describes(ctx context.Context, m *rowimage.TableMap, def *schema.Table) (bool, error) {
+	if !m.Named { // it does not tell enough to say what was, so nothing is won by knowing
+		return true, nil
+	}
+	if !slices.Equal(m.PrimaryKey, def.PrimaryKey) {
+		return false, nil
+	}
+	for i := range m.Columns {
+		if same, err := c.describesColumn(ctx, &m.Columns[i], &def.Columns[i]); !same || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (c *catalog) describesColumn(ctx context.Context, was *rowimage.MapColumn, def *schema.Column) (bool, error) {
+	if def.DataType == "enum" || def.DataType == "set" {
+		same := slices.Equal(was.Values, def.EnumValues)
+		if !strings.HasPrefix(def.Charset, "utf8") { // the event has the members in the column's character set
+			same = len(was.Values) == len(def.EnumValues)
+		}
+		if was.Values != nil && !same {
+			return false, nil
+		}
+	}
+	if was.Collation == 0 || was.Collation == binaryCollation || def.Collation == "" {
+		return true, nil
+	}
+	if err := c.knowCollations(ctx); err != nil {
+		return false, err
+	}
+	is, known := c.collations[was.Collation]
+	if !known || is.name != def.Collation {
+		return false, nil
+	}
+	bytes := was.Type == mysql.MYSQL_TYPE_STRING || was.Type == mysql.MYSQL_TYPE_VARCHAR || was.Type == mysql.MYSQL_TYPE_VAR_STRING
+	return !bytes || def.Length <= 0 || int64(was.Meta) == def.Length*is.maxLen, nil
+}
+
 // translate finds a key's columns by name; nil if one was not there.
 func translate(key []int, from, to *schema.Table) []int {
 	out := make([]int, 0, len(key))
@@ -62,11 +105,10 @@ func (c *catalog) historicColumn(ctx context.Context, m *rowimage.TableMap, i in
 	same := now.Columns[at]
 	one := rowimage.TableMap{DB: m.DB, Name: m.Name, Signed: m.Signed, Named: true, Columns: []rowimage.MapColumn{was}}
 	if one.Fits(&schema.Table{Columns: []schema.Column{same}}) == nil {
-		same.Nullable = was.Nullable
-		if was.Values != nil {
-			same.EnumValues = was.Values
+		if fits, err := c.describesColumn(ctx, &was, &same); fits || err != nil {
+			same.Nullable = was.Nullable
+			return same, err
 		}
-		return same, nil
 	}
 	col, err := c.columnOf(ctx, &was)
 	col.Generated, col.Expression, col.AutoIncrement = same.Generated, same.Expression, same.AutoIncrement
@@ -146,12 +188,8 @@ func (c *catalog) stringColumn(ctx context.Context, was *rowimage.MapColumn, col
 }
 
 func (c *catalog) setCharset(ctx context.Context, col *schema.Column, id uint64) error {
-	if c.collations == nil {
-		all, err := c.loadCollations(ctx)
-		if err != nil {
-			return err
-		}
-		c.collations = all
+	if err := c.knowCollations(ctx); err != nil {
+		return err
 	}
 	found, ok := c.collations[id]
 	if !ok {
@@ -159,4 +197,11 @@ func (c *catalog) setCharset(ctx context.Context, col *schema.Column, id uint64)
 	}
 	col.Charset, col.Collation = found.charset, found.name
 	return nil
+}
+
+func (c *catalog) knowCollations(ctx context.Context) (err error) {
+	if c.collations == nil {
+		c.collations, err = c.loadCollations(ctx)
+	}
+	return err
 }

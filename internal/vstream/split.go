@@ -3,7 +3,9 @@ package vstream
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"braid/internal/schema"
@@ -24,6 +26,10 @@ type splitCall struct {
 // split asks the readers for the keys. A table without a key is one range.
 func (s *stream) split(r *SplitRequest) error {
 	t, err := s.catalog.named(s.ctx, r.Table)
+	if errors.Is(err, schema.ErrNoTable) { // the DDL is still to come on the stream; a window of it says that the table is gone
+		s.emit(&Split{ID: r.ID})
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -83,6 +89,9 @@ func (r *chunkReader) split(ctx context.Context, t *table, req *SplitRequest) (*
 	if n > 1 && len(t.key) > 0 {
 		p := sampler{ctx: ctx, conn: conn, def: t.def, index: indexOf(t.def, t.key), want: float64(s.Rows) / float64(n*finer)}
 		s.Keys, err = p.sample(int(n))
+	}
+	if slices.Contains(staleErrors, sqlconn.ErrCode(err)) { // a DDL is still to come on the stream: the table stays in one piece
+		return &Split{Rows: s.Rows, Size: s.Size}, nil
 	}
 	return s, err
 }

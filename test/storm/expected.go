@@ -16,7 +16,7 @@ var expected = map[uint16]string{
 	1267: "collations of two columns: a row was renamed away under a variable", 1305: "savepoint is gone", 1364: "no default", 1366: "character that the column's set lacks", 1397: "XA transaction is not there", 1399: "XA: wrong state", 1402: "XA: rolled back", 1406: "too long",
 	1412: "definition changed", 1451: "row has children", 1452: "row has no parent", 1586: "duplicate entry in a key", 1613: "XA: timeout", 1614: "XA: deadlock", 1690: "out of range",
 	1761: "cascade would make a duplicate key", 1762: "cascade would make a duplicate key", 3140: "not JSON", 3150: "JSON: no such cell", 3105: "generated column", 1138: "NULL in NOT NULL", 1022: "duplicate key",
-	1118: "row too big", 1069: "too many keys", 1411: "wrong value", 3819: "check", 3144: "JSON from binary", 3141: "not JSON", 1067: "default", 1170: "key needs a length", 3854: "character that the column's set lacks",
+	1118: "row too big", 1069: "too many keys", 1411: "wrong value", 3819: "check", 3144: "JSON from binary", 3141: "not JSON", 1067: "default", 1170: "key needs a length", 1178: "a partitioned table with a geometry", 3854: "character that the column's set lacks",
 }
 
 // over are the errors after which the transaction is gone.

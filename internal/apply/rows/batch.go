@@ -3,6 +3,7 @@ package rows
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"braid/internal/base/errs"
 	"braid/internal/rowimage"
@@ -420,7 +421,7 @@ func (b *Batch) row(t *Table, v verb, row rowimage.Row, want int) {
 // deleteKey deletes by key, many keys in one statement.
 func (b *Batch) deleteKey(t *Table, row rowimage.Row, want int) {
 	b.checked = b.checked || want != anyRows
-	if len(t.key) == 0 {
+	if len(t.key) == 0 || t.unlisted() {
 		b.start(statement{table: t, verb: verbDelete, rows: 1, want: want, row: row})
 		b.buf = append(b.buf, t.delete...)
 		b.where(t, row)
@@ -443,6 +444,12 @@ func (b *Batch) deleteKey(t *Table, row rowimage.Row, want int) {
 		}
 		b.literal(t, c, row[c])
 	}
+}
+
+// unlisted says that MySQL would not find rows by a list of keys: in (a, b) IN ((1, 2), (3, 4)) it compares an ENUM or a SET as a text, which
+// the numbers are not. a = 1 AND b = 2 is right, and so is a IN (1, 3).
+func (t *Table) unlisted() bool {
+	return len(t.key) > 1 && slices.ContainsFunc(t.key, func(c int) bool { return isMember(&t.Source.Columns[c]) })
 }
 
 func (b *Batch) keyTuple(t *Table) {

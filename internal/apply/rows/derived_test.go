@@ -22,8 +22,10 @@ func TestDerivedDefinition(t *testing.T) {
 		column("k", "int", "int"), column("g", "point", "point"), column("z", "int", "int(10) zerofill"), column("v", "bigint", "bigint"),
 	}}
 	target.Columns[3].Generated = true
+	target.ForeignKeys = []schema.ForeignKey{{Name: "fk", Columns: []int{3}, RefTable: "p", RefColumns: []string{"id"}}}
 	table, err := NewTable(derived(), target, nil)
 	require.NoError(t, err)
+	require.True(t, table.sourceKeys, "what the source has done for a foreign key is not done again")
 	require.Equal(t, []int{0}, table.key)
 	require.Equal(t, []int{0, 1, 2}, table.write, "generated columns are not written")
 

@@ -103,7 +103,14 @@ func complete(source, target *schema.Table) *schema.Table {
 			c.DataType, c.ColumnType, c.Generated, c.Expression, c.AutoIncrement = d.DataType, d.ColumnType, d.Generated, d.Expression, d.AutoIncrement
 		}
 	}
-	if len(whole.KeyColumns()) == 0 {
+	whole.ForeignKeys = nil // the binlog does not tell these
+	for _, fk := range target.ForeignKeys {
+		if fk.Columns = sameColumns(fk.Columns, target, &whole); fk.Columns != nil {
+			whole.ForeignKeys = append(whole.ForeignKeys, fk)
+		}
+	}
+	if len(whole.PrimaryKey) == 0 { // other unique keys are not in the binlog: what the definition has of them is of another time
+		whole.UniqueKeys = nil
 		for _, key := range target.UniqueKeys {
 			if columns := sameColumns(key, target, &whole); columns != nil {
 				whole.UniqueKeys = append(whole.UniqueKeys, columns)
