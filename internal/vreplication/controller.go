@@ -13,6 +13,7 @@ import (
 	"braid/internal/base/errs"
 	"braid/internal/base/timeouts"
 	"braid/internal/gtid"
+	"braid/internal/schema"
 	"braid/internal/sqlconn"
 	"braid/internal/vstream"
 )
@@ -135,7 +136,8 @@ func (c *controller) live(ctx context.Context, log *slog.Logger) {
 
 // isPermanent: MySQL's data errors, what the catalogue says is never to be repeated, and our own refusals.
 func isPermanent(err error) bool {
-	if errors.Is(err, apply.ErrRepeat) || errors.Is(err, sqlconn.ErrLost) {
+	// A table that is gone on the source is one that a DDL has taken, which is still to come on the stream.
+	if errors.Is(err, apply.ErrRepeat) || errors.Is(err, sqlconn.ErrLost) || errors.Is(err, schema.ErrNoTable) {
 		return false
 	}
 	if _, ok := errors.AsType[permanent](err); ok || apply.Permanent(err) {
