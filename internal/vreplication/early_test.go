@@ -18,7 +18,7 @@ func TestNotStrictBeforeWhatCameBefore(t *testing.T) {
 	w := newWorld(t, nil, source1)
 	var pressure atomic.Int64
 	pressure.Store(100)
-	w.probes = func(string, string) []throttle.Probe { return []throttle.Probe{gauge{&pressure}} }
+	w.probes = func(string, string, throttle.Limits) []throttle.Probe { return []throttle.Probe{gauge{&pressure}} }
 	w.restart()
 	src := w.sources["src/0"]
 	for _, s := range []*side{src, w.target} {
