@@ -41,6 +41,7 @@ type replicateFlags struct {
 	order          string
 	onDDL          string
 	stopAt, skip   string
+	withoutKey     string
 	copyReplicas   []string
 }
 
@@ -73,6 +74,8 @@ func (a *app) replicateCmd() *cobra.Command {
 	fl.StringVar(&f.stopAt, "stop-at", "", "GTID set: stop exactly behind it")
 	fl.BoolVar(&f.cfg.Once, "once", false, "stop when everything is applied that the source had when the copy was complete")
 	fl.StringVar(&f.skip, "skip", "", "GTID set: transactions to count as applied, without applying them; it is recorded")
+	fl.StringVar(&f.withoutKey, "without-key", "refuse", "tables without a key: refuse; snapshot: copy each under one read view, opened while nobody writes to it; lock: likewise, "+
+		"where need be while writes to it are locked out for a moment")
 	fl.BoolVar(&f.cfg.AllowNonEmpty, "allow-nonempty", false, "copy into tables that have rows: those with the source's keys are overwritten, others stay")
 	l := &f.cfg.Throttle
 	fl.Int64Var(&l.SourceHistory, "copy-max-history", 0, "pause the copy while the source's history list is longer (default: not looked at)")
@@ -107,6 +110,7 @@ func (f *replicateFlags) parse() (err error) {
 		{"parallel", func() (err error) { f.cfg.Parallel, err = writeset.ParseMode(f.parallel); return err }},
 		{"commit-order", func() (err error) { f.cfg.CommitOrder, err = apply.ParseOrder(f.order); return err }},
 		{"on-ddl", func() (err error) { f.cfg.OnDDL, err = vreplication.ParseDDLPolicy(f.onDDL); return err }},
+		{"without-key", func() (err error) { f.cfg.WithoutKey, err = vreplication.ParseWithoutKey(f.withoutKey); return err }},
 		{"stop-at", func() (err error) { f.cfg.StopAt, err = gtid.Parse(f.stopAt); return err }},
 		{"skip", func() (err error) { f.cfg.Skip, err = gtid.Parse(f.skip); return err }},
 	} {

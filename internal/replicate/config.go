@@ -32,8 +32,9 @@ type Config struct {
 	Once   bool     // stop when everything is applied that the source had when the copy was complete
 	Skip   gtid.Set // transactions not to apply
 
-	AllowNonEmpty bool            // copy into tables that have rows
-	Throttle      throttle.Limits // of the copy
+	WithoutKey    vreplication.WithoutKey // tables that have none
+	AllowNonEmpty bool                    // copy into tables that have rows
+	Throttle      throttle.Limits         // of the copy
 }
 
 // DefaultName is the name of a stream that was given none.

@@ -142,7 +142,7 @@ func (r *replication) place(ctx context.Context, source *sqlconn.Conn) (now *pla
 
 // remake drops what this process has made and is otherwise now, and makes what is missing.
 func (r *replication) remake(ctx context.Context, source *sqlconn.Conn, now *plan) error {
-	if err := now.checkSource(); err != nil {
+	if err := now.checkSource(r.cfg.WithoutKey != vreplication.RefuseKeyless); err != nil {
 		return err
 	}
 	d, err := newDefiner(ctx, r.cfg.Target, r.log)
@@ -165,13 +165,8 @@ func (r *replication) remake(ctx context.Context, source *sqlconn.Conn, now *pla
 	if err := now.compare(ctx, d.conn); err != nil {
 		return err
 	}
-	if !r.cfg.AllowNonEmpty {
-		if err := now.checkWriters(ctx, d.conn, r.cfg.Name); err != nil {
-			return err
-		}
-		if err := now.checkEmpty(ctx, d.conn); err != nil {
-			return err
-		}
+	if err := r.checkRows(ctx, d.conn, now); err != nil {
+		return err
 	}
 	if err := d.databases(ctx, source, now); err != nil {
 		return err

@@ -247,3 +247,17 @@ func (w *world) equal(tables ...string) {
 		require.Equal(w.t, w.source.contents(from, "TRUE"), w.target.contents(to, "TRUE"), table)
 	}
 }
+
+// withoutRowEvents gives the run an account on the target that may not use BINLOG: rows are written with SQL.
+func (w *world) withoutRowEvents() {
+	user := "s" + w.db[max(0, len(w.db)-12):]
+	w.target.exec("CREATE USER "+user+" IDENTIFIED BY 'x'", "GRANT ALL ON *.* TO "+user, "REVOKE BINLOG_ADMIN, REPLICATION_APPLIER, SUPER ON *.* FROM "+user)
+	w.t.Cleanup(func() {
+		conn, err := sqlconn.Dial(context.Background(), w.target.Root())
+		require.NoError(w.t, err)
+		defer conn.Close()
+		_, err = conn.Exec(context.Background(), "DROP USER "+user)
+		require.NoError(w.t, err)
+	})
+	w.cfg.Target.User, w.cfg.Target.Password = user, "x"
+}

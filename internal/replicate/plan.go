@@ -35,7 +35,10 @@ type table struct {
 
 func (t *table) String() string { return t.source.DB + "." + t.source.Name }
 
-// target is the quoted name on the target.
+// keyless says that nothing tells its rows apart.
+func (t *table) keyless() bool { return len(t.source.KeyColumns()) == 0 }
+
+// quoted is the quoted name on the target.
 func (t *table) quoted() string { return sqlconn.QuoteIdent(t.db) + "." + sqlconn.QuoteIdent(t.name) }
 
 // databases are those of the target that are written, in order.
@@ -131,12 +134,12 @@ func (p *plan) place(def *schema.Table) (*table, error) {
 	return &table{source: def, db: row.TargetDB, name: row.Target}, nil
 }
 
-// checkSource refuses tables that cannot be followed exactly.
-func (p *plan) checkSource() error {
+// checkSource refuses tables that cannot be copied, or followed, exactly.
+func (p *plan) checkSource(keylessToo bool) error {
 	var keyless, engines, alterKeys, alterEngines []string
 	for _, t := range p.tables {
 		name := sqlconn.QuoteIdent(t.source.DB) + "." + sqlconn.QuoteIdent(t.source.Name)
-		if len(t.source.KeyColumns()) == 0 {
+		if t.keyless() && !keylessToo {
 			keyless = append(keyless, t.String())
 			alterKeys = append(alterKeys, "on the source: ALTER TABLE "+name+" ADD COLUMN my_row_id bigint unsigned NOT NULL AUTO_INCREMENT PRIMARY KEY INVISIBLE FIRST;")
 		}
@@ -147,7 +150,7 @@ func (p *plan) checkSource() error {
 	}
 	if len(keyless) > 0 {
 		return errs.New(errs.NoPrimaryKey, nil, "%s: no primary key, nor a unique key without NULLs", strings.Join(keyless, ", ")).
-			With(append(alterKeys, "or leave them out with --ignore-tables")...)
+			With(append(alterKeys, "or have them copied under one snapshot each: --without-key snapshot, or --without-key lock", "or leave them out with --ignore-tables")...)
 	}
 	if len(engines) > 0 {
 		return errs.New(errs.SourcePrecondition, nil, "%s: rows of other engines than InnoDB are seen before they are in the binlog, so they cannot be copied while they change", strings.Join(engines, ", ")).
@@ -202,9 +205,10 @@ func (p *plan) checkTriggers(ctx context.Context, target *sqlconn.Conn) error {
 }
 
 // checkEmpty refuses tables that have rows.
-func (p *plan) checkEmpty(ctx context.Context, target *sqlconn.Conn) error {
+func checkEmpty(ctx context.Context, target *sqlconn.Conn, tables []*table) error {
 	var full, steps []string
-	for _, t := range p.tables {
+	keyless := true
+	for _, t := range tables {
 		if t.target == nil {
 			continue
 		}
@@ -214,22 +218,25 @@ func (p *plan) checkEmpty(ctx context.Context, target *sqlconn.Conn) error {
 		}
 		if len(res.Rows) > 0 {
 			full, steps = append(full, t.db+"."+t.name), append(steps, "on the target: TRUNCATE TABLE "+t.quoted()+";")
+			keyless = keyless && t.keyless()
 		}
 	}
 	if len(full) == 0 {
 		return nil
 	}
-	return errs.New(errs.TargetNotEmpty, nil, "on the target, %s have rows", strings.Join(full, ", ")).
-		With(append(steps, "or, if these rows may stay: --allow-nonempty (rows with the source's keys are overwritten, all others are left as they are)")...)
+	if !keyless {
+		steps = append(steps, "or, if these rows may stay: --allow-nonempty (rows with the source's keys are overwritten, all others are left as they are; not for tables without a key)")
+	}
+	return errs.New(errs.TargetNotEmpty, nil, "on the target, %s have rows", strings.Join(full, ", ")).With(steps...)
 }
 
 // checkWriters refuses tables that another stream writes to.
-func (p *plan) checkWriters(ctx context.Context, target *sqlconn.Conn, workflow string) error {
+func checkWriters(ctx context.Context, target *sqlconn.Conn, tables []*table, workflow string) error {
 	writers, err := vreplication.Writers(ctx, target)
 	if err != nil {
 		return err
 	}
-	for _, t := range p.tables {
+	for _, t := range tables {
 		for _, w := range writers[vreplication.TargetTable{DB: t.db, Table: t.name}] {
 			if w != workflow {
 				return errs.New(errs.TargetNotEmpty, nil, "table %s.%s of the target is written by the stream %s", t.db, t.name, w).

@@ -195,7 +195,7 @@ func (r *replication) checkPlan(ctx context.Context, sourceUUID string, begun bo
 			return err
 		}
 	}
-	if err := r.plan.checkSource(); err != nil {
+	if err := r.plan.checkSource(begun || r.cfg.WithoutKey != vreplication.RefuseKeyless); err != nil {
 		return err
 	}
 	all, err := CheckTarget(ctx, r.admin, sourceUUID, r.plan.databases())
@@ -216,13 +216,19 @@ func (r *replication) checkPlan(ctx context.Context, sourceUUID string, begun bo
 	if err := r.plan.compare(ctx, r.admin); err != nil {
 		return err
 	}
-	if r.cfg.AllowNonEmpty {
-		return nil
+	return r.checkRows(ctx, r.admin, r.plan)
+}
+
+// checkRows refuses tables of the target that have rows, or that others write to, unless the user lets them be overwritten.
+func (r *replication) checkRows(ctx context.Context, target *sqlconn.Conn, p *plan) error {
+	strict := p.tables
+	if r.cfg.AllowNonEmpty { // a table without a key is replaced as a whole, so nobody else's rows can stay
+		strict = slices.DeleteFunc(slices.Clone(strict), func(t *table) bool { return !t.keyless() })
 	}
-	if err := r.plan.checkWriters(ctx, r.admin, r.cfg.Name); err != nil {
+	if err := checkWriters(ctx, target, strict, r.cfg.Name); err != nil {
 		return err
 	}
-	return r.plan.checkEmpty(ctx, r.admin)
+	return checkEmpty(ctx, target, strict)
 }
 
 // checkSelected refuses names that the source does not have, and a selection of nothing.
@@ -285,7 +291,7 @@ func (r *replication) start(ctx context.Context) error {
 	})
 	_, err := r.engine.Put(ctx, vreplication.Spec{
 		Workflow: r.cfg.Name, Keyspace: sourceKeyspace, Shard: sourceShard, Rules: r.rules, OnDDL: r.cfg.OnDDL, Workers: r.cfg.Workers,
-		Parallel: r.cfg.Parallel, CommitOrder: r.cfg.CommitOrder, Delay: r.cfg.Delay, MaxTPS: r.cfg.MaxTPS, StopPos: r.cfg.StopAt, Skip: r.cfg.Skip,
+		Parallel: r.cfg.Parallel, CommitOrder: r.cfg.CommitOrder, Delay: r.cfg.Delay, WithoutKey: r.cfg.WithoutKey, MaxTPS: r.cfg.MaxTPS, StopPos: r.cfg.StopAt, Skip: r.cfg.Skip,
 	})
 	if err != nil {
 		return err

@@ -43,8 +43,13 @@ func (r *run) initialize(ctx context.Context, position gtid.Set) error {
 	}
 	sql := []string{fmt.Sprintf("UPDATE _braid.vreplication SET pos='%s', state='Copying', message=NULL, time_updated=%d WHERE id=%d AND state NOT IN ('Stopped','Error')",
 		position, nowUS(), r.row.ID), logStatement(r.row.ID, "copy begins", Copying, position.String())}
+	keyless, err := r.keyless(ctx, tables, position)
+	if err != nil {
+		return err
+	}
 	for _, name := range tables {
-		sql = append(sql, fmt.Sprintf("INSERT IGNORE INTO _braid.copy_state (vrepl_id, table_name) VALUES (%d, %s)", r.row.ID, sqlconn.Quote(name)))
+		sql = append(sql, fmt.Sprintf("INSERT IGNORE INTO _braid.copy_state (vrepl_id, table_name, whole) VALUES (%d, %s, %d)",
+			r.row.ID, sqlconn.Quote(name), truth(slices.Contains(keyless, name))))
 	}
 	if err := execAll(ctx, r.conn, sql...); err != nil {
 		return fmt.Errorf("begin copy: %w", err)
@@ -69,6 +74,7 @@ const (
 
 // window is a chunk that was asked for.
 type window struct {
+	id    uint64
 	kind  windowKind
 	part  *copyRange // of a copy
 	asked time.Time
@@ -124,7 +130,7 @@ func (r *run) openWindow(w *window, req vstream.WindowRequest) error {
 		r.windows.bytes = r.c.e.sizes.first
 	}
 	r.windows.next++
-	req.ID = r.windows.next
+	w.id, req.ID = r.windows.next, r.windows.next
 	if req.MaxBytes = r.windows.bytes; w.kind == windowDiff {
 		req.MaxRows = cmp.Or(req.MaxRows, diffChunkRows)
 	}
@@ -240,12 +246,8 @@ func (r *run) askCopy() error {
 	for len(r.windows.ready) > 0 && len(r.windows.open)+r.windows.applying < r.c.e.sizes.underWay {
 		rg := r.windows.ready[0]
 		r.windows.ready = r.windows.ready[1:]
-		req := vstream.WindowRequest{Table: rg.table.name, Order: rg.table.order}
-		var err error
-		if req.After, err = rg.key(rg.last); err != nil {
-			return err
-		}
-		if req.Until, err = rg.key(rg.upto); err != nil {
+		req, err := r.request(rg)
+		if err != nil {
 			return err
 		}
 		if err := r.openWindow(&window{kind: windowCopy, part: rg}, req); err != nil {
@@ -255,10 +257,25 @@ func (r *run) askCopy() error {
 	return nil
 }
 
-// queue puts everything that is to be copied in order: first a chunk of each table that has none yet, which is all of a small one; then, in turn,
-// the parts of those that are larger.
+// request is what a range's next chunk is asked for with.
+func (r *run) request(rg *copyRange) (req vstream.WindowRequest, err error) {
+	req.Table = rg.table.name
+	if rg.table.whole {
+		req.Whole, err = r.whole(rg.table)
+		return req, err
+	}
+	req.Order = rg.table.order
+	if req.After, err = rg.key(rg.last); err != nil {
+		return req, err
+	}
+	req.Until, err = rg.key(rg.upto)
+	return req, err
+}
+
+// queue puts everything that is to be copied in order: first the tables without a key, whose changes are not applied before; then a chunk of each
+// table that has none yet, which is all of a small one; then, in turn, the parts of those that are larger.
 func (r *run) queue() {
-	var begun []*copyRange
+	var whole, begun []*copyRange
 	for _, tc := range r.order {
 		if tc.done && !tc.marked {
 			r.windows.unmarked = append(r.windows.unmarked, tc)
@@ -266,6 +283,8 @@ func (r *run) queue() {
 		for _, rg := range tc.ranges {
 			switch {
 			case rg.done, r.c.vanished[tc.name]:
+			case tc.whole:
+				whole = append(whole, rg)
 			case tc.begun():
 				begun = append(begun, rg)
 			default:
@@ -273,7 +292,7 @@ func (r *run) queue() {
 			}
 		}
 	}
-	r.windows.ready = append(r.windows.ready, begun...)
+	r.windows.ready = slices.Concat(whole, r.windows.ready, begun)
 }
 
 // key reads a stored key; nil stays nil.
@@ -293,6 +312,9 @@ func (r *run) chunk(ctx context.Context, ch *vstream.Chunk) error {
 	w := r.windows.open[ch.Window]
 	if w == nil {
 		return permanent{fmt.Errorf("the stream sent a chunk of window %d, which was not asked for", ch.Window)}
+	}
+	if w.kind == windowCopy && w.part.table.whole {
+		return r.wholeChunk(ctx, w, ch)
 	}
 	delete(r.windows.open, ch.Window)
 	if w.kind == windowCopy {

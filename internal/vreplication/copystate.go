@@ -22,6 +22,7 @@ type tableCopy struct {
 	marked bool  // the row of copy_state says so
 	strict bool  // and so is everything that came before the last of them
 	looked bool  // whether it is to be split
+	whole  bool  // it has no key: see copywhole.go
 }
 
 // copyRange is a part of a table in key order. At most one chunk of it is under way, from the request to its commit, so that its progress is one
@@ -53,14 +54,14 @@ func (tc *tableCopy) settle() {
 
 // loadCopies reads the progress of a stream's tables, in order of names.
 func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*tableCopy, []*tableCopy, error) {
-	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done, key_order, COALESCE(end_pos,'') "+
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done, key_order, COALESCE(end_pos,''), whole "+
 		"FROM _braid.copy_state WHERE vrepl_id=%d ORDER BY table_name", id))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read copy state: %w", err)
 	}
 	byName, order := map[string]*tableCopy{}, []*tableCopy(nil)
 	for _, c := range res.Rows {
-		tc := &tableCopy{name: string(c[0]), marked: string(c[4]) != "0", strict: string(c[4]) == "2", order: string(c[5])}
+		tc := &tableCopy{name: string(c[0]), marked: string(c[4]) != "0", strict: string(c[4]) == "2", order: string(c[5]), whole: string(c[7]) == "1"}
 		rg := &copyRange{table: tc, last: c[1], done: tc.marked}
 		if rg.copied, err = strconv.ParseInt(string(c[2]), 10, 64); err == nil {
 			tc.total, err = strconv.ParseInt(string(c[3]), 10, 64)

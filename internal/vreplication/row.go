@@ -31,7 +31,8 @@ type source struct {
 	CommitOrder apply.Order   `json:"commit_order,omitempty"` // once all is copied; a copy is relaxed
 	Delay       int64         `json:"delay_ms,omitempty"`     // how long transactions are held back, from their commit on the source
 
-	Throttle throttle.Limits `json:"throttle,omitzero"` // of the copy; in a cluster. Outside of one the process has them
+	Throttle   throttle.Limits `json:"throttle,omitzero"` // of the copy; in a cluster. Outside of one the process has them
+	WithoutKey WithoutKey      `json:"without_key,omitempty"`
 }
 
 func (s *source) name() string { return s.Keyspace + "/" + s.Shard }

@@ -310,7 +310,7 @@ func (r *run) transaction(ctx context.Context, tx *vstream.Transaction) error {
 		return err
 	}
 	r.differ.watch(tx)
-	if err := r.ap.Add(ctx, tx); err != nil {
+	if err := r.ap.Add(ctx, r.withoutPending(tx)); err != nil {
 		return err
 	}
 	if tx.Last && r.row.hasStop && r.reached(r.ap.Position()) {

@@ -55,6 +55,7 @@ var sidecar = []sidecarTable{
 		{"lastpk", "mediumblob", "NULL"},
 		{"rows_copied", "bigint", "NOT NULL DEFAULT 0"},
 		{"rows_total", "bigint", "NOT NULL DEFAULT 0 COMMENT 'estimate'"},
+		{"whole", "tinyint", "NOT NULL DEFAULT 0 COMMENT '1: no key; copied under one snapshot, again from nothing if that was cut off'"},
 		{"done", "tinyint", "NOT NULL DEFAULT 0 COMMENT '1: all windows have closed; 2: and everything before the last is applied'"},
 		{"key_order", "varchar(32)", "NOT NULL DEFAULT '' COMMENT 'what the keys are, here and in copy_range'"},
 		{"end_pos", "mediumtext", "NULL COMMENT 'GTID set: what had passed on the stream before the last chunk'"},

@@ -51,8 +51,9 @@ type Spec struct {
 	CommitOrder     apply.Order
 	Delay           time.Duration // how long transactions are held back, from their commit on the source
 	MaxTPS          int64         // 0: no bound
-	StopPos         gtid.Set      // empty: none
-	Skip            gtid.Set      // transactions that are counted as applied, without being looked at
+	WithoutKey      WithoutKey
+	StopPos         gtid.Set // empty: none
+	Skip            gtid.Set // transactions that are counted as applied, without being looked at
 }
 
 // Put makes a stream, or changes one that exists: its options, its stop position, what it skips. One that is stopped or in error is
@@ -78,7 +79,7 @@ func (e *Engine) put(ctx context.Context, spec *Spec) error {
 		return errs.New(errs.BadInput, err, "rules")
 	}
 	src := source{Keyspace: spec.Keyspace, Shard: spec.Shard, Rules: spec.Rules, OnDDL: string(spec.OnDDL),
-		Workers: spec.Workers, Parallel: spec.Parallel, CommitOrder: spec.CommitOrder, Delay: spec.Delay.Milliseconds()}
+		Workers: spec.Workers, Parallel: spec.Parallel, CommitOrder: spec.CommitOrder, Delay: spec.Delay.Milliseconds(), WithoutKey: spec.WithoutKey}
 	raw, err := json.Marshal(src)
 	if err != nil {
 		return err

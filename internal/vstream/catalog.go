@@ -159,15 +159,16 @@ func (c *catalog) named(ctx context.Context, name string) (*table, error) {
 	if c.rule(db, name) == nil {
 		return nil, errs.New(errs.TableUnknown, nil, "the stream's rules do not follow table %s.%s", db, name)
 	}
-	return c.table(ctx, db, name)
+	t, err := c.table(ctx, db, name)
+	if errors.Is(err, schema.ErrNoTable) {
+		return nil, &GoneError{c.rules.Name(db, name), err}
+	}
+	return t, err
 }
 
 // keyed is named for those that can be copied in chunks: their rows have an identity.
 func (c *catalog) keyed(ctx context.Context, name string) (*table, error) {
 	t, err := c.named(ctx, name)
-	if errors.Is(err, schema.ErrNoTable) {
-		return nil, &GoneError{name, err}
-	}
 	if err == nil && len(t.key) == 0 {
 		err = errs.New(errs.NoPrimaryKey, nil, "table %s.%s has no primary key and no unique key without NULL", t.def.DB, t.def.Name)
 	}

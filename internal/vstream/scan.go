@@ -393,7 +393,7 @@ func (s *scans) sit(t *turn, at *seat, cmd *command) {
 	received := cmd.received
 	if first {
 		own := *t.cmd
-		own.kind, own.table, own.attempt, own.lock, own.final, t.cmd = cmd.kind, cmd.table, cmd.attempt, cmd.lock, cmd.final, &own
+		own.kind, own.table, own.life, own.attempt, own.lock, own.final, t.cmd = cmd.kind, cmd.table, cmd.life, cmd.attempt, cmd.lock, cmd.final, &own
 	} else {
 		received = received.Union(t.cmd.received)
 	}

@@ -334,6 +334,7 @@ func (s *stream) command(cmd *command) error {
 
 func (s *stream) tableOf(cmd *command) (*table, error) {
 	if cmd.kind == holdOpen {
+		cmd.life = s.ctx
 		return s.catalog.named(s.ctx, cmd.req.Table)
 	}
 	return s.catalog.keyed(s.ctx, cmd.req.Table)

@@ -122,9 +122,7 @@ func (f *transform) row(k *compiled, before, after *rowimage.Image, in, out bool
 
 // touch remembers the keys of both images for the open window.
 func (f *transform) touch(t *table, images ...*rowimage.Image) error {
-	if len(t.key) == 0 {
-		f.windows.passed(t.name)
-	}
+	f.windows.passed(t.name)
 	if len(t.key) == 0 || !f.windows.open(t.name) {
 		return nil
 	}

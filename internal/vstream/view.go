@@ -43,7 +43,7 @@ func (v *view) close() {
 func (r *chunkReader) openView(ctx context.Context, cmd *command) (chunkRead, error) {
 	t := cmd.table
 	if cmd.final {
-		return chunkRead{}, fmt.Errorf("copy %s.%s, which has no key: %w: rows of it change all the time; allow a short lock, or give the table a key",
+		return chunkRead{}, fmt.Errorf("copy %s.%s, which has no key: %w: rows of it change all the time; allow a short lock (replicate: --without-key lock), or give the table a key",
 			t.def.DB, t.def.Name, errPermanent)
 	}
 	if err := r.waitExecuted(ctx, cmd.received); err != nil {
@@ -111,7 +111,7 @@ func (r *chunkReader) lock(ctx context.Context, t *table) (unlock func() error, 
 
 // beginView starts the SELECT and returns when it has begun to answer.
 func beginView(conn *sqlconn.Conn, t *table, cmd *command) (*view, error) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(cmd.life)
 	v := &view{parts: make(chan viewPart, 1), cancel: cancel}
 	began := make(chan error, 1)
 	v.done.Go(func() { v.read(ctx, conn, t, cmd, began) })

@@ -2,6 +2,7 @@ package vstream
 
 import (
 	"cmp"
+	"context"
 	"slices"
 
 	"braid/internal/binlog"
@@ -90,12 +91,13 @@ type command struct {
 	kind     commandKind
 	serial   uint64
 	req      WindowRequest
-	table    *table   // to read with; the owner of the machine fills it in
-	received gtid.Set // P
-	attempt  int      // read fewer rows with each
-	alone    bool     // share the read with nobody
-	lock     bool     // of a whole table: open the view under a lock
-	final    bool     // likewise: no attempts are left
+	table    *table          // to read with; the owner of the machine fills it in
+	life     context.Context // likewise: of the stream, which ends a view
+	received gtid.Set        // P
+	attempt  int             // read fewer rows with each
+	alone    bool            // share the read with nobody
+	lock     bool            // of a whole table: open the view under a lock
+	final    bool            // likewise: no attempts are left
 }
 
 type commandKind uint8
@@ -208,8 +210,11 @@ func (m *windows) changed(table string) {
 	}
 }
 
-// passed tells that rows of a table without a key have changed.
+// passed tells that rows of a table have changed, for one that is read whole.
 func (m *windows) passed(table string) {
+	if len(m.active) == 0 || m.active[0].req.Whole == 0 {
+		return
+	}
 	for _, w := range m.active {
 		if w.phase != joining && w.req.table() == table {
 			w.changed = true

@@ -232,9 +232,10 @@ const bulkBytes = 1 << 10
 
 // bulkUpdate says that an update may be a row of INSERT … ON DUPLICATE KEY UPDATE. MySQL counts such a row as two when it has
 // changed one that was there, and as one when it was missing (or had these values): the sum tells whether all were found. With
-// another unique key it could change a row of another primary key, so those tables are left out.
+// another unique key it could change a row of another primary key, so those tables are left out; and so are those without any key, where every row
+// is a new one.
 func (t *Table) bulkUpdate(before, after rowimage.Row) bool {
-	return t.rows && t.sameKey(before, after) && after.Size() < bulkBytes && t.differs(before, after)
+	return t.rows && len(t.key) > 0 && t.sameKey(before, after) && after.Size() < bulkBytes && t.differs(before, after)
 }
 
 func (t *Table) differs(before, after rowimage.Row) bool {

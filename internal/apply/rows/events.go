@@ -31,11 +31,27 @@ func (b *Batch) event(t *Table, typ byte, op vstream.Op, first, second image) er
 		last = len(b.stmts) - 1
 	}
 	b.stmts[last].rows++
+	if len(t.key) == 0 && typ == rowimage.EventUpdateRows {
+		e.unchain(first.raw, second.raw)
+	}
 	e.begin(t, typ, flags)
 	if err := b.appendFirst(t, typ, first.raw); err != nil || second.raw == nil {
 		return err
 	}
 	return b.appendImage(t, second.raw)
+}
+
+// unchain ends the row event if one of its rows becomes what the next one is found by. For a table without a key the server looks for all rows of
+// an event in one pass over the table, and what it has changed it does not meet again.
+func (e *events) unchain(before, after []byte) {
+	if e.became[string(before)] {
+		e.end()
+		clear(e.became)
+	}
+	if e.became == nil {
+		e.became = map[string]bool{}
+	}
+	e.became[string(after)] = true
 }
 
 // appendFirst appends the image by which a row is found, or the one that is written.

@@ -116,6 +116,8 @@ type events struct {
 	typ   byte
 	flags uint16
 	start int // in rows; -1: none
+
+	became map[string]bool // images that updates of tables without a key leave, since that was a question last
 }
 
 func (e *events) reset() {
@@ -125,6 +127,7 @@ func (e *events) reset() {
 		e.mapped = map[*Table]bool{}
 	}
 	clear(e.mapped)
+	clear(e.became)
 }
 
 func (e *events) size() int { return len(e.maps) + len(e.rows) }

@@ -194,6 +194,8 @@ func TestWritersShapes(t *testing.T) {
 // TestWritersWithoutKey: rows without a key are told apart by all of their cells.
 func TestWritersWithoutKey(t *testing.T) {
 	s := newSite(t)
+	s.exec("CREATE TABLE u (n INT, s VARCHAR(30), j JSON, b BLOB, g INT AS (n+1))",
+		"INSERT INTO u (n,s,j,b) VALUES (1,'a','[1]',x'00'),(1,'a','[1]',x'00'),(1,'a','[1]',x'00'),(1,'b',NULL,NULL)")
 	s.exec("CREATE TABLE t (a INT, s VARCHAR(30) COLLATE utf8mb4_0900_ai_ci, f FLOAT, d DOUBLE, j JSON, b VARBINARY(9), n DECIMAL(9,3), e ENUM('x','y'), bits BIT(9), at DATETIME(3), KEY (a))",
 		"INSERT INTO t VALUES (1,'a',0.1,0.1,'{\"k\": 1}',x'00ff',1.5,'x',b'101','2024-01-01 00:00:00.123'),(1,'A',0.1,0.1,'{\"k\": 1}',x'00ff',1.5,'x',b'101','2024-01-01 00:00:00.123'),"+
 			"(1,'á',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL),(2,'b',1e-30,-0.0,'[]','',-1,'y',0,NULL),(2,'b',1e-30,-0.0,'[]','',-1,'y',0,NULL)")
@@ -205,7 +207,13 @@ func TestWritersWithoutKey(t *testing.T) {
 	}
 	items := s.record(func() {
 		s.exec("UPDATE t SET a=7 WHERE BINARY s='A'", "DELETE FROM t WHERE BINARY s='a'", "UPDATE t SET s='c' WHERE a=2 LIMIT 1", "DELETE FROM t WHERE f IS NULL",
-			"INSERT INTO t (a) VALUES (9),(9)", "UPDATE t SET j='[1]' WHERE a=9 LIMIT 1", "DELETE FROM t WHERE a=9 AND j IS NULL")
+			"INSERT INTO t (a) VALUES (9),(9)", "UPDATE t SET j='[1]' WHERE a=9 LIMIT 1", "DELETE FROM t WHERE a=9 AND j IS NULL",
+			"UPDATE t SET n=n+1 WHERE a=7", "UPDATE t SET n=n+1, a=8 WHERE a=7", "UPDATE t SET n=n-1, a=7 WHERE a=8",
+			"UPDATE u SET n=n+1 LIMIT 3", "UPDATE u SET n=n+1 WHERE n=2 LIMIT 2", "UPDATE u SET n=n+1 LIMIT 2", "UPDATE u SET n=n+1 LIMIT 1",
+			"UPDATE u SET n=n+1 LIMIT 1", "UPDATE u SET n=n+1 LIMIT 2", "UPDATE u SET n=n+1")
+		for range 12 { // what one leaves is what the next looks for
+			s.exec("UPDATE u SET n=n+1 LIMIT 2", "UPDATE u SET s='c', n=n+1 WHERE s='b'", "UPDATE u SET s='b' WHERE s='c'", "UPDATE u SET j=JSON_ARRAY(n), b=n LIMIT 1")
+		}
 	})
 	for i, w := range ways {
 		t.Run(w.String(), func(t *testing.T) {
