@@ -110,6 +110,7 @@ type DDL struct {
 	CommitUS int64
 	DB       string // default database of the statement
 	SQL      string
+	Settings []byte // of the session that has run it: see Settings
 	Objects  []Object
 	End      Coordinates
 

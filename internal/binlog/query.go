@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -34,9 +35,9 @@ func (d *decoder) query(ev rawEvent) error {
 		return d.refuse("QUERY", fmt.Sprintf("changes were logged as a statement: %s", shorten(sql)), remedyRowFormat)
 	}
 	if d.trx.begun {
-		return d.inside(st, sql, db)
+		return d.inside(st, &e)
 	}
-	return d.alone(st, sql, db)
+	return d.alone(st, &e)
 }
 
 // isBegin knows the statement with which nearly all transactions begin, without the cost of reading it as any statement.
@@ -59,7 +60,8 @@ func (d *decoder) statement(s Statement) error {
 }
 
 // inside is a statement of a transaction that has begun.
-func (d *decoder) inside(st statement, sql, db string) error {
+func (d *decoder) inside(st statement, e *replication.QueryEvent) error {
+	sql := string(e.Query)
 	switch st.kind {
 	case stmtCommit:
 		return d.commit("QUERY")
@@ -74,7 +76,7 @@ func (d *decoder) inside(st statement, sql, db string) error {
 		return nil
 	case stmtDDL:
 		if st.rows {
-			d.createSelect(st, sql, db)
+			d.createSelect(st, e)
 			return nil
 		}
 		return d.refuse("QUERY", fmt.Sprintf("a change of tables inside of a transaction: %s", shorten(sql)), "copy the tables again")
@@ -83,8 +85,8 @@ func (d *decoder) inside(st statement, sql, db string) error {
 }
 
 // alone is the first statement of a group; most are the whole of it.
-func (d *decoder) alone(st statement, sql, db string) error {
-	t := d.trx
+func (d *decoder) alone(st statement, e *replication.QueryEvent) error {
+	t, sql, db := d.trx, string(e.Query), string(e.Schema)
 	switch {
 	case st.kind == stmtBegin:
 		t.begun = true
@@ -92,14 +94,14 @@ func (d *decoder) alone(st statement, sql, db string) error {
 		t.begun, t.xid = true, st.xid
 	case st.kind == stmtDDL && st.rows:
 		t.begun = true
-		d.createSelect(st, sql, db)
+		d.createSelect(st, e)
 	case st.kind == stmtXACommit:
 		return d.xaCommit(st.xid)
 	case st.kind == stmtXARollback:
 		d.xaRollback(st.xid)
 	case st.kind == stmtDDL:
 		d.trx = nil
-		d.yield(&DDL{Stamp: t.Stamp, GTID: t.gtid, id: t.id, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+		d.yield(&DDL{Stamp: t.Stamp, GTID: t.gtid, id: t.id, CommitUS: t.commitUS, DB: db, SQL: sql, Settings: bytes.Clone(e.StatusVars), Objects: st.objects, End: d.coords})
 	default:
 		if d.lenient {
 			t.other = &Statement{DB: db, SQL: sql}
@@ -110,9 +112,9 @@ func (d *decoder) alone(st statement, sql, db string) error {
 }
 
 // createSelect is the statement of a CREATE TABLE … SELECT. Its rows follow, and carry the GTID.
-func (d *decoder) createSelect(st statement, sql, db string) {
+func (d *decoder) createSelect(st statement, e *replication.QueryEvent) {
 	if t := d.trx; d.done.gtid != t.gtid {
-		d.yield(&DDL{Stamp: t.Stamp, id: t.id, Rows: true, CommitUS: t.commitUS, DB: db, SQL: sql, Objects: st.objects, End: d.coords})
+		d.yield(&DDL{Stamp: t.Stamp, id: t.id, Rows: true, CommitUS: t.commitUS, DB: string(e.Schema), SQL: string(e.Query), Settings: bytes.Clone(e.StatusVars), Objects: st.objects, End: d.coords})
 	}
 }
 

@@ -148,6 +148,9 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 	}
 	r.log.Info("DDL of the source is run", "gtid", d.GTID, "sql", shorten(job.sql))
 	r.stay("runs DDL: " + shorten(job.sql))
+	if err = r.adopt(ctx, conn, d); err != nil {
+		return err
+	}
 	_, err = conn.Exec(ctx, run)
 	r.say("")
 	switch {
@@ -178,7 +181,8 @@ func (r *run) ddlFailed(ctx context.Context, d *vstream.DDL, err error) error {
 // ddlLockWait bounds, in seconds, how long a statement waits for transactions that use its table. Then it is tried again, and the row says so.
 const ddlLockWait = 10
 
-// ddlSession has the settings that a statement of a client would find, but no check of foreign keys: parents may come later.
+// ddlSession has the settings for questions about definitions; those for the statement follow (adopt). Foreign keys are not checked: the source has done
+// that, and parents may come later.
 func (r *run) ddlSession(ctx context.Context) (*sqlconn.Conn, error) {
 	cfg := r.c.e.deps.Admin.WithDB("")
 	cfg.Plain = true

@@ -54,7 +54,7 @@ func Encode(dst []byte, items []Item) ([]byte, error) {
 		case *DDL:
 			dst = appendString(append(dst, wireDDL), it.GTID)
 			dst = binary.AppendVarint(dst, it.CommitUS)
-			dst = appendString(appendString(dst, it.DB), it.SQL)
+			dst = appendString(appendString(appendString(dst, it.DB), it.SQL), it.Settings)
 		case *Chunk:
 			dst = appendChunk(dst, it)
 		case *Split:

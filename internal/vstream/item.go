@@ -84,6 +84,7 @@ type DDL struct {
 	CommitUS int64
 	DB       string // default database of the statement
 	SQL      string
+	Settings []byte // of the session that has run it: see binlog.Settings
 }
 
 // Chunk is what one window copied, at its place in the stream: rows that nothing before it in the stream has, or has had, since the
