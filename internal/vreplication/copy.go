@@ -86,7 +86,7 @@ type windows struct {
 	open     map[uint64]*window
 	next     uint64
 	bytes    int64                 // size of a chunk
-	ready    []*copyRange          // whose next chunk may be asked for, in this order
+	ready    []*copyRange          // whose next chunk may be asked for, in order
 	queued   bool                  // ready was filled
 	splits   map[uint64]*tableCopy // that were asked for
 	unmarked []*tableCopy          // copied, which copy_state has yet to say
@@ -104,8 +104,8 @@ type copySizes struct {
 	// A chunk is one commit, and what changes its rows waits for it, so its size is a pause of those changes: about half a second is aimed at. All
 	// chunks under way are in memory, with what the applier holds of them.
 	least, first, most int64
-	// A table that one chunk does not exhaust is split into ranges of about this size. Smaller ones would not be read faster, fewer would leave
-	// readers without work at the end.
+	// A table that one chunk does not exhaust is split into ranges of about this size, a few chunks. As many as may be under way are worked at, then
+	// the next: larger ones would leave readers without work at the end.
 	rangeBytes int64
 	ranges     int
 	// underWay is how many chunks may be between their request and their commit. It is twice the readers: while some are read others are
@@ -113,7 +113,7 @@ type copySizes struct {
 	underWay int
 }
 
-var defaultSizes = copySizes{least: 256 << 10, first: 2 << 20, most: 4 << 20, rangeBytes: 32 << 20, ranges: 64, underWay: 8}
+var defaultSizes = copySizes{least: 256 << 10, first: 2 << 20, most: 4 << 20, rangeBytes: 16 << 20, ranges: 64, underWay: 8}
 
 const (
 	diffChunkRows = 20_000
@@ -272,27 +272,25 @@ func (r *run) request(rg *copyRange) (req vstream.WindowRequest, err error) {
 	return req, err
 }
 
-// queue puts everything that is to be copied in order: first the tables without a key, whose changes are not applied before; then a chunk of each
-// table that has none yet, which is all of a small one; then, in turn, the parts of those that are larger.
+// queue makes everything that is to be copied ready.
 func (r *run) queue() {
-	var whole, begun []*copyRange
 	for _, tc := range r.order {
 		if tc.done && !tc.marked {
 			r.windows.unmarked = append(r.windows.unmarked, tc)
 		}
 		for _, rg := range tc.ranges {
-			switch {
-			case rg.done, r.c.vanished[tc.name]:
-			case tc.whole:
-				whole = append(whole, rg)
-			case tc.begun():
-				begun = append(begun, rg)
-			default:
-				r.windows.ready = append(r.windows.ready, rg)
+			if !rg.done && !r.c.vanished[tc.name] {
+				r.windows.makeReady(rg)
 			}
 		}
 	}
-	r.windows.ready = slices.Concat(whole, r.windows.ready, begun)
+}
+
+// makeReady says that the next chunk of a range may be asked for. The order of what is ready is one for all streams that copy the same: so they work at
+// the same ranges and share what is read of them, and none waits for another that waits for it.
+func (w *windows) makeReady(rg *copyRange) {
+	at, _ := slices.BinarySearchFunc(w.ready, rg, (*copyRange).compare)
+	w.ready = slices.Insert(w.ready, at, rg)
 }
 
 // key reads a stored key; nil stays nil.
@@ -455,7 +453,7 @@ func (r *run) advanced(rg *copyRange) {
 		tc.looked = true
 		r.askSplit(tc)
 	default:
-		r.windows.ready = append(r.windows.ready, rg)
+		r.windows.makeReady(rg)
 	}
 }
 
@@ -480,14 +478,16 @@ func (r *run) split(ctx context.Context, s *vstream.Split) error {
 	delete(r.windows.splits, s.ID)
 	tc.total = max(tc.total, s.Rows)
 	if len(s.Keys) == 0 {
-		r.windows.ready = append(r.windows.ready, tc.ranges[0])
+		r.windows.makeReady(tc.ranges[0])
 		return nil
 	}
 	if err := r.c.e.exec(ctx, tc.split(r.row.ID, s.Keys)...); err != nil {
 		return fmt.Errorf("copy %s: split: %w", tc.name, err)
 	}
 	r.log.Info("table is copied in ranges", "table", tc.name, "ranges", len(tc.ranges)-1)
-	r.windows.ready = append(r.windows.ready, tc.ranges[1:]...)
+	for _, rg := range tc.ranges[1:] {
+		r.windows.makeReady(rg)
+	}
 	return nil
 }
 

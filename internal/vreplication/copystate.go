@@ -1,6 +1,7 @@
 package vreplication
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -42,6 +43,11 @@ type copyRange struct {
 const splitUntil = 50_000
 
 func (tc *tableCopy) begun() bool { return len(tc.ranges) > 1 || tc.ranges[0].last != nil }
+
+// compare puts the first chunks of all tables first, which are all of the small ones; then ranges, first those of the same number.
+func (rg *copyRange) compare(o *copyRange) int {
+	return cmp.Or(truth(o.table.whole)-truth(rg.table.whole), truth(rg.table.begun())-truth(o.table.begun()), rg.no-o.no, strings.Compare(rg.table.name, o.table.name))
+}
 
 // settle derives the table's progress from its ranges'.
 func (tc *tableCopy) settle() {

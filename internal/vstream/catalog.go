@@ -97,6 +97,12 @@ func (c *catalog) follows(db, table string) bool {
 	return c.rule(db, table) != nil || db == sidecar && table == dependencyTable
 }
 
+// has says whether a table, as the rules have its name, is followed. Any goroutine may call it.
+func (c *catalog) has(name string) bool {
+	db, table := c.split(name)
+	return c.rule(db, table) != nil
+}
+
 // rule is the one that follows a table.
 func (c *catalog) rule(db, table string) *filter.Rule {
 	if !c.within(db) {

@@ -97,7 +97,7 @@ func (l *Local) enter(st *stream, start Start) (leave func()) {
 		}
 	}
 	if st.readers = r; start.Workflow != "" {
-		st.member.keys = wanted(start.Rules)
+		st.member.keys, st.member.follows = wanted(start.Rules), st.catalog.has
 	}
 	r.enter(st.member)
 	return func() {

@@ -3,7 +3,6 @@ package vstream
 import (
 	"bytes"
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
@@ -26,43 +25,49 @@ import (
 //
 // # Keeping step
 //
-// Streams share a chunk when they ask for the same: a table, a key to begin after, a bound. A turn waits for those of which it is known that
-// they will ask: all streams at the beginning of a table or range, later those whose last chunks were this scan's. They keep step by
-// themselves, because a chunk begins where the one before has ended for all of them. Who is late is waited for timeouts.ScanPatience, then read
-// past; each time halves the patience with that stream, so that one that is stuck costs the others twice that at most. A stream that was
-// left behind reads alone, in the others' chunks, and so comes to a key from which it can share again. Rejected: a queue of
-// read chunks for streams that are late; every row in it would need the keys that pass until it is taken.
+// Streams share a chunk when they ask for the same: a table, a key to begin after, a bound. They keep step by themselves, because a chunk
+// begins where the one before has ended for all of them. A turn waits for every stream that has yet to come to its place:
+//
+//   - for one that is in the table or range and behind, as long as it is at work there: until nothing was asked by it and nothing given to it
+//     for timeouts.ScanPatience. The workflow ends with its slowest stream, so waiting for one that is slow costs nothing;
+//   - for one that has not come to the range yet, for that time, which halves with each wait in vain: it may have copied it earlier;
+//   - for one that nobody has seen yet, because it starts, or starts again, for timeouts.ScanGather or timeouts.ScanReturn.
+//
+// Whoever is not waited for any more is read past. It then reads alone, in the others' chunks; as soon as it does, it is waited for again,
+// and so they meet. No two streams wait for each other as long as they work at ranges in the same order.
+// Rejected: a queue of read chunks for streams that are late; every row in it would need the keys that pass until it is taken.
 type scans struct {
 	members  []*member
-	turns    []*turn           // that have no session yet, in order
-	running  []*turn           // that have one
-	chains   map[string]*chain // of each table, or range of it
-	free     int               // sessions
-	arrived  time.Time         // of the newest member
+	turns    []*turn             // that have no session yet, in order
+	running  []*turn             // that have one
+	chains   map[string][]*chain // of each table, or range of it
+	cuts     map[string]bool     // keys behind which ranges begin, with the table
+	free     int                 // sessions
+	arrived  time.Time           // of the newest member
+	left     time.Time           // when the last one left that had not come to the end
 	effects  []effect
 	sessions int
 }
 
 // member is a stream of the workflow.
 type member struct {
-	keys    keyrange.Range // of which it wants rows
+	keys    keyrange.Range    // of which it wants rows
+	follows func(string) bool // whether it has a table; nil: all
 	tell    func(note)
-	strikes int
+	seen    time.Time // when it came, last asked, or was given something, in any chain
+	strikes int       // waits in vain for it to come to a chain
 	struck  time.Time
 }
 
 // turn is one SELECT.
 type turn struct {
 	name     string // of the chunk; empty: shared with nobody
-	chain    *chain
-	place    int // in the chain's bounds; -1: not there
+	chain    *chain // nil: of none, or not at a place that the others know
 	bounded  bool
-	behind   *turn // reads the same for the others: its end bounds this one
 	cmd      *command
 	seats    []*seat
-	expected []*member
-	gathers  bool // the first of its chain: streams of the workflow may yet come
-	deadline time.Time
+	asked    time.Time
+	deadline time.Time // of opening
 	opening  bool
 	reading  bool
 	over     bool // all have left
@@ -79,10 +84,19 @@ type seat struct {
 
 // chain is the scan of a table, or of a range of it.
 type chain struct {
-	bounds []rowimage.Row  // where chunks began that were read in step; the last is where the next begins
-	at     map[*member]int // the index in bounds of what a stream asked for last
+	bounds []rowimage.Row // where chunks began that were read in step; the last is where the next begins
+	at     map[*member]*footing
 	done   bool
 }
+
+// footing is where a stream is in a chain.
+type footing struct {
+	place int       // the index in bounds of what it asked for last; nowhere: nowhere
+	seen  time.Time // when it last asked, or was given something
+}
+
+// nowhere is the place of a stream that began elsewhere, and is not waited for.
+const nowhere = -1
 
 // effect is what the owner does: tell a stream, or read.
 type effect struct {
@@ -92,15 +106,14 @@ type effect struct {
 }
 
 const (
-	// keptBounds is how far a stream may be left behind and find back; near those nearest to the end are waited for.
-	keptBounds = 64
-	nearBounds = 4
+	// keptBounds is how far a stream may be left behind and find back.
+	keptBounds = 1024
 	// maxStrikes in a row end the patience with a stream, for a while.
 	maxStrikes = 3
 )
 
 func newScans(sessions int) *scans {
-	return &scans{chains: map[string]*chain{}, free: sessions, sessions: sessions}
+	return &scans{chains: map[string][]*chain{}, cuts: map[string]bool{}, free: sessions, sessions: sessions}
 }
 
 // take returns what is to be done since it was called last.
@@ -117,18 +130,22 @@ func (s *scans) tell(t *seat, n note) {
 
 func (s *scans) enter(m *member, now time.Time) {
 	s.members = append(s.members, m)
-	s.arrived = now
+	s.arrived, m.seen = now, now
 }
 
 // leave ends a stream's part in everything.
 func (s *scans) leave(m *member, now time.Time) {
 	s.members = slices.DeleteFunc(s.members, func(o *member) bool { return o == m })
-	for _, c := range s.chains {
-		delete(c.at, m)
+	for _, chains := range s.chains {
+		for _, c := range chains {
+			if c.at[m] != nil && !c.done {
+				s.left = now
+			}
+			delete(c.at, m)
+		}
 	}
 	for _, t := range slices.Concat(s.turns, s.running) {
 		t.seats = slices.DeleteFunc(t.seats, func(o *seat) bool { return o.member == m })
-		t.expected = slices.DeleteFunc(t.expected, func(o *member) bool { return o == m })
 		if len(t.seats) == 0 {
 			t.over = true
 			if t.cancel != nil {
@@ -139,6 +156,7 @@ func (s *scans) leave(m *member, now time.Time) {
 	s.turns = slices.DeleteFunc(s.turns, func(t *turn) bool { return t.over })
 	if len(s.members) == 0 {
 		clear(s.chains)
+		clear(s.cuts)
 	}
 	s.advance(now)
 }
@@ -147,7 +165,6 @@ func (s *scans) leave(m *member, now time.Time) {
 func (s *scans) join(m *member, cmd *command, now time.Time) {
 	t := s.turnOf(m, cmd, now)
 	t.seats = append(t.seats, &seat{member: m, serial: cmd.serial})
-	t.expected = slices.DeleteFunc(t.expected, func(o *member) bool { return o == m })
 	if len(t.seats) > 1 {
 		m.strikes = 0
 	}
@@ -155,12 +172,13 @@ func (s *scans) join(m *member, cmd *command, now time.Time) {
 }
 
 func (s *scans) turnOf(m *member, cmd *command, now time.Time) *turn {
-	t := &turn{cmd: cmd, place: -1}
+	t := &turn{cmd: cmd, asked: now}
 	// A stream of a part of the rows is one of several, be it the first that comes.
 	if (len(s.members) > 1 || !s.covered()) && cmd.req.Keys == nil && !cmd.req.IncludeTouched && cmd.req.Whole == 0 {
+		m.seen = now
 		s.place(t, m)
 	}
-	if t.place >= 0 && !cmd.alone {
+	if t.chain != nil && !cmd.alone {
 		t.name = chunkName(&t.cmd.req)
 		for _, o := range s.turns {
 			if o.name == t.name && !o.holds(m) {
@@ -169,7 +187,6 @@ func (s *scans) turnOf(m *member, cmd *command, now time.Time) *turn {
 				return o
 			}
 		}
-		s.expect(t, m, now)
 	}
 	s.turns = append(s.turns, t)
 	return t
@@ -201,71 +218,102 @@ func appendMaybe(dst []byte, key rowimage.Row) []byte {
 	return rowimage.AppendRow(append(dst, 1), key)
 }
 
-// place finds where in its chain a request begins, and bounds it by the next place that the others have begun at.
+// cut notes where the ranges of a table begin.
+func (s *scans) cut(table string, keys []rowimage.Row) {
+	for _, key := range keys {
+		s.cuts[string(appendMaybe(append([]byte(table), 0), key))] = true
+	}
+}
+
+// place finds where in its chain a request begins. The last range of a table ends where the table does, as what was read before it was split:
+// then there are two.
 func (s *scans) place(t *turn, m *member) {
-	name := string(appendMaybe(append([]byte(t.cmd.req.Table), 0), t.cmd.req.Until))
-	c := s.chains[name]
-	if c == nil {
-		c = &chain{at: map[*member]int{}, bounds: []rowimage.Row{t.cmd.req.After}}
-		s.chains[name] = c
-	}
-	t.chain = c
-	i := c.find(t.cmd.req.After)
-	switch was, known := c.at[m]; {
-	case i >= 0:
-		t.place, c.at[m] = i, i
-	case known: // it read less than the others did
-		i = was
-	default:
-		return
-	}
-	t.bound(i)
-	for _, o := range s.running {
-		if t.cmd.alone && !t.bounded && o.chain == c && o.place == i && !o.bounded {
-			t.behind = o
+	req := &t.cmd.req
+	table := append([]byte(req.Table), 0)
+	name := string(appendMaybe(table, req.Until))
+	for _, c := range s.chains[name] {
+		if c.find(req.After) != nowhere {
+			t.chain = c
 		}
 	}
-}
-
-// bound ends a turn where the chunk at i has ended for the others.
-func (t *turn) bound(i int) {
-	if i >= 0 && i+1 < len(t.chain.bounds) {
-		cmd := *t.cmd
-		cmd.req.Until, t.bounded, t.cmd = t.chain.bounds[i+1], true, &cmd
+	if t.chain == nil && (s.chains[name] == nil || s.cuts[string(appendMaybe(table, req.After))]) {
+		t.chain = &chain{at: map[*member]*footing{}, bounds: []rowimage.Row{req.After}}
+		s.chains[name] = append(s.chains[name], t.chain)
 	}
+	if t.chain == nil {
+		for _, c := range s.chains[name] {
+			c.at[m] = &footing{place: nowhere}
+		}
+		return
+	}
+	t.chain.at[m] = &footing{place: t.chain.find(req.After), seen: t.asked}
+	t.bound()
 }
 
+// bound ends a turn where the chunk at its place has ended for the others, if that is known. It returns the place.
+func (t *turn) bound() (place int) {
+	place = t.chain.find(t.cmd.req.After)
+	if !t.bounded && place >= 0 && place+1 < len(t.chain.bounds) {
+		cmd := *t.cmd
+		cmd.req.Until, t.bounded, t.cmd = t.chain.bounds[place+1], true, &cmd
+		if t.name != "" {
+			t.name = chunkName(&cmd.req)
+		}
+	}
+	return place
+}
+
+// find is the place of a key; nowhere if it is none.
 func (c *chain) find(after rowimage.Row) int {
 	for i := len(c.bounds) - 1; i >= 0; i-- {
 		if (c.bounds[i] == nil) == (after == nil) && c.bounds[i].Equal(after) {
 			return i
 		}
 	}
-	return -1
+	return nowhere
 }
 
-// expect says for whom a turn waits, and how long.
-func (s *scans) expect(t *turn, m *member, now time.Time) {
-	if t.bounded {
-		return // the others are past it
+// until is when a turn is read without those who have not come to it; zero: it waits for nobody. awaited are those for whom it waits.
+func (s *scans) until(t *turn, now time.Time) (at time.Time, awaited []*member) {
+	if t.name == "" {
+		return at, nil
 	}
-	t.gathers = len(t.chain.bounds) == 1 && !t.chain.done
-	t.deadline = now
-	for _, o := range s.members {
-		patience := o.patience(now)
-		at, known := t.chain.at[o]
-		comes := known && at < t.place && at+nearBounds >= t.place || !known && t.gathers
-		if o == m || patience == 0 || !comes {
-			continue
-		}
-		t.expected = append(t.expected, o)
-		if by := now.Add(patience); by.After(t.deadline) {
-			t.deadline = by
+	if !s.covered() {
+		at = later(s.arrived.Add(timeouts.ScanGather), at)
+		if !s.left.IsZero() {
+			at = later(s.left.Add(timeouts.ScanReturn), at)
 		}
 	}
+	place := t.chain.find(t.cmd.req.After)
+	for _, m := range s.members {
+		if by := s.awaits(t, place, m, now); now.Before(by) || by.After(t.asked) && !t.holds(m) {
+			at, awaited = later(by, at), append(awaited, m)
+		}
+	}
+	return at, awaited
 }
 
-// patience is how long a stream is waited for.
+// awaits is how long a turn at a place waits for a stream.
+func (s *scans) awaits(t *turn, place int, m *member, now time.Time) (by time.Time) {
+	f := t.chain.at[m]
+	switch {
+	case t.holds(m), m.follows != nil && !m.follows(t.cmd.req.Table):
+	case f == nil && !m.seen.Before(t.asked.Add(-timeouts.ScanPatience)):
+		return t.asked.Add(m.patience(now))
+	case f != nil && f.place != nowhere && f.place < place:
+		return f.seen.Add(timeouts.ScanPatience)
+	}
+	return time.Time{}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// patience is how long a turn waits for a stream that has not come to its chain.
 func (m *member) patience(now time.Time) time.Duration {
 	if now.Sub(m.struck) > timeouts.ScanForgives {
 		m.strikes = 0
@@ -276,15 +324,25 @@ func (m *member) patience(now time.Time) time.Duration {
 	return timeouts.ScanPatience >> m.strikes
 }
 
-// ready reports whether a turn waits for nobody any more.
-func (s *scans) ready(t *turn, now time.Time) bool {
-	if t.behind != nil {
+// inVain notes that a turn is read without a stream for which it has waited.
+func (m *member) inVain(t *turn, now time.Time) {
+	if t.chain.at[m] == nil && m.struck.Before(t.asked) { // else turns that waited at the same time have
+		m.strikes++
+		m.struck = now
+	}
+}
+
+// blocked says that a turn has to wait for another, whose end will bound it.
+func (s *scans) blocked(t *turn) bool {
+	if t.chain == nil {
 		return false
 	}
-	if t.gathers && now.Before(s.arrived.Add(timeouts.ScanGather)) && !s.covered() {
+	if place := t.bound(); t.bounded || place == nowhere {
 		return false
 	}
-	return len(t.expected) == 0 || !now.Before(t.deadline)
+	return slices.ContainsFunc(s.running, func(o *turn) bool {
+		return o.chain == t.chain && !o.bounded && (o.cmd.req.After == nil) == (t.cmd.req.After == nil) && o.cmd.req.After.Equal(t.cmd.req.After)
+	})
 }
 
 // covered reports whether the members want everything, so that no other can be missing.
@@ -319,18 +377,21 @@ func (s *scans) advance(now time.Time) {
 	s.running = slices.DeleteFunc(s.running, func(t *turn) bool { return !t.opening && !t.reading })
 	for i := 0; i < len(s.turns) && s.free > 0; i++ {
 		t := s.turns[i]
-		if !s.ready(t, now) {
+		if s.blocked(t) {
 			continue
 		}
-		for _, m := range t.expected {
-			m.strikes++
-			m.struck = now
+		until, awaited := s.until(t, now)
+		if now.Before(until) {
+			continue
+		}
+		for _, m := range awaited {
+			m.inVain(t, now)
 		}
 		s.turns = slices.Delete(s.turns, i, i+1)
 		i--
 		s.free--
 		s.running = append(s.running, t)
-		t.expected, t.opening, t.deadline = nil, true, now.Add(timeouts.ScanOpen)
+		t.opening, t.deadline = true, now.Add(timeouts.ScanOpen)
 		for _, seat := range t.seats {
 			s.tell(seat, note{kind: noteTurn})
 		}
@@ -350,13 +411,11 @@ func (s *scans) wake(now time.Time) (at time.Time) {
 		}
 	}
 	for _, t := range s.turns {
-		if s.free == 0 || t.behind != nil || s.ready(t, now) {
+		if s.free == 0 || s.blocked(t) {
 			continue
 		}
-		if by := s.arrived.Add(timeouts.ScanGather); t.gathers && by.After(now) && (len(t.expected) == 0 || by.After(t.deadline)) {
-			earlier(by)
-		} else {
-			earlier(t.deadline)
+		if until, _ := s.until(t, now); now.Before(until) {
+			earlier(until)
 		}
 	}
 	return at
@@ -415,7 +474,6 @@ func (s *scans) openUp(t *turn, now time.Time) {
 	t.opening = false
 	if len(t.seats) == 0 {
 		s.free++
-		s.release(t)
 		return
 	}
 	t.reading = true
@@ -431,55 +489,57 @@ func (s *scans) finished(t *turn, r chunkRead, err error, now time.Time) {
 		r.done, r.last = false, t.cmd.req.Until
 	}
 	if t.chain != nil {
-		good := err == nil && r.err == nil && !r.rekeyed
-		if !good { // its bounds may be keys that the table had before a DDL
-			maps.DeleteFunc(s.chains, func(_ string, c *chain) bool { return c == t.chain })
-		}
-		if !t.bounded && (!good || !t.chain.extend(t, &r)) {
-			for _, seat := range t.seats { // where these end is nobody's beginning
-				delete(t.chain.at, seat.member)
-			}
+		if err != nil || r.err != nil || r.rekeyed { // its bounds may be keys that the table had before a DDL
+			s.drop(t.chain)
+		} else if !t.bounded {
+			t.chain.extend(t, &r)
 		}
 	}
-	s.release(t)
 	cost := int64(len(r.rows))
 	for _, seat := range t.seats {
 		own := r
 		own.table, own.cost = seat.table, cost
 		cost = 0 // the others get them for nothing
+		seat.member.seen = now
+		if t.chain != nil && t.chain.at[seat.member] != nil {
+			t.chain.at[seat.member].seen = now
+		}
 		s.tell(seat, note{kind: noteRead, read: own, err: err})
 	}
 	s.advance(now)
 }
 
-// release lets those go on that wait for a turn's end to bound them.
-func (s *scans) release(t *turn) {
-	for _, o := range s.turns {
-		if o.behind == t {
-			o.behind = nil
-			o.bound(o.chain.find(o.cmd.req.After))
+// drop forgets a chain. Turns that wait in it are read as they are.
+func (s *scans) drop(c *chain) {
+	for name, chains := range s.chains {
+		if chains = slices.DeleteFunc(chains, func(o *chain) bool { return o == c }); len(chains) == 0 {
+			delete(s.chains, name)
+		} else {
+			s.chains[name] = chains
+		}
+	}
+	for _, t := range s.turns {
+		if t.chain == c {
+			t.chain, t.name = nil, ""
 		}
 	}
 }
 
-// extend notes where a chunk has ended that was read in step, and reports whether it was.
-func (c *chain) extend(t *turn, r *chunkRead) bool {
-	if t.place < 0 || t.name == "" || c.find(t.cmd.req.After) != len(c.bounds)-1 {
-		return false
+// extend notes where the chunk at the last place has ended.
+func (c *chain) extend(t *turn, r *chunkRead) {
+	if c.find(t.cmd.req.After) != len(c.bounds)-1 {
+		return
 	}
 	if c.done = r.done; c.done || len(r.rows) == 0 {
-		return true
+		return
 	}
 	c.bounds = append(c.bounds, r.lastKey())
 	if n := len(c.bounds) - keptBounds; n > 0 {
 		c.bounds = slices.Delete(c.bounds, 0, n)
-		for m := range c.at {
-			if c.at[m] -= n; c.at[m] < 0 {
-				delete(c.at, m)
-			}
+		for _, f := range c.at {
+			f.place = max(f.place-n, nowhere)
 		}
 	}
-	return true
 }
 
 // lastKey is the key up to which everything was read; nil if there was nothing.

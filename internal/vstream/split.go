@@ -69,6 +69,8 @@ func (r *readers) split(t *table, req *SplitRequest, answer func(*Split, error))
 		defer r.mu.Unlock()
 		if call.result = result; err != nil {
 			delete(r.mu.splits, name)
+		} else {
+			r.mu.scans.cut(req.Table, result.Keys)
 		}
 		for _, answer := range call.waiting {
 			answer(result, err)

@@ -52,15 +52,17 @@ const (
 	// again find it.
 	HubGrace = 2 * time.Second
 
-	// ScanPatience is how long the streams of a workflow wait for one of them with which they share the reading of a chunk: longer than the
-	// commit of a chunk on a busy target, short beside the time that reading a table twice takes. ScanForgives is when one that had
-	// been waited for in vain is waited for again.
-	ScanPatience = 2 * time.Second
+	// ScanPatience is how long the streams of a workflow wait for one of them, with which they share the reading of chunks, that does not move:
+	// longer than a target needs for a chunk when its disk stalls, short beside reading a large table twice. ScanForgives is when one that
+	// did not come to a range is waited for again.
+	ScanPatience = 8 * time.Second
 	ScanForgives = 30 * time.Second
 
-	// ScanGather is how long after a workflow's newest stream the first chunk of a table waits for more of them: those of a split start
-	// within it.
-	ScanGather = time.Second
+	// ScanGather is how long after a workflow's newest stream the first chunks wait for more of them, where those that are there want only a part
+	// of the rows: a stream that starts again is back within it (RetryMax). ScanReturn is how long they wait for one that has
+	// ended in the middle of a copy.
+	ScanGather = 4 * time.Second
+	ScanReturn = 10 * time.Second
 
 	// ScanOpen is how long a reader waits for a stream to open its window, which it does between two transactions while its target takes what
 	// it sends.
