@@ -65,8 +65,8 @@ const (
 	ScanReturn = 10 * time.Second
 
 	// ScanOpen is how long a reader waits for a stream to open its window, which it does between two transactions while its target takes what
-	// it sends.
-	ScanOpen = time.Second
+	// it sends: longer than a stall of a target's disk usually is. Who comes later reads the chunk again for itself.
+	ScanOpen = 4 * time.Second
 
 	// ReaderIdle is how long a session that has read chunks stays open for the next.
 	ReaderIdle = 5 * time.Second
