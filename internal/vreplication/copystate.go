@@ -44,7 +44,7 @@ const splitUntil = 50_000
 
 func (tc *tableCopy) begun() bool { return len(tc.ranges) > 1 || tc.ranges[0].last != nil }
 
-// compare puts the first chunks of all tables first, which are all of the small ones; then ranges, first those of the same number.
+// compare puts tables without a key first, as their changes are not applied before; then the first chunks of all tables, which are all of the small ones; then ranges, first those of the same number.
 func (rg *copyRange) compare(o *copyRange) int {
 	return cmp.Or(truth(o.table.whole)-truth(rg.table.whole), truth(rg.table.begun())-truth(o.table.begun()), rg.no-o.no, strings.Compare(rg.table.name, o.table.name))
 }
