@@ -116,7 +116,7 @@ func show(ctx context.Context, conn *sqlconn.Conn, r *row) (View, error) {
 // lanes reads the rows of the lanes, and asks who holds their locks: those are the sessions that work.
 func (v *View) lanes(ctx context.Context, conn *sqlconn.Conn) error {
 	g := guard{id: v.ID}
-	res, err := conn.Query(ctx, fmt.Sprintf("SELECT v.pos, IS_USED_LOCK(%s), l.lane, l.gtids, l.transactions, l.transaction_timestamp, IS_USED_LOCK(CONCAT('%s_lane_', l.lane)) "+
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT v.pos, IS_USED_LOCK(%s), l.lane, l.gtids, l.transactions, l.transaction_timestamp, IS_USED_LOCK(CONCAT('%s_lane_', COALESCE(l.lane, ''))) "+
 		"FROM _braid.vreplication v LEFT JOIN _braid.lanes l ON l.vrepl_id=v.id WHERE v.id=%d ORDER BY l.lane", sqlconn.Quote(g.stream()), g.stream(), v.ID))
 	if err != nil {
 		return fmt.Errorf("read lanes: %w", err)

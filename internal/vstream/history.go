@@ -34,7 +34,12 @@ func (c *catalog) historic(ctx context.Context, m *rowimage.TableMap, now *schem
 	}
 	def.PrimaryKey = m.PrimaryKey
 	for _, key := range now.UniqueKeys {
-		if was := translate(key, now, def); was != nil {
+		was := translate(key, now, def)
+		switch {
+		case was == nil:
+		case len(now.PrimaryKey) == 0 && slices.Equal(was, m.PrimaryKey): // the server tells it in place of a primary key
+			def.PrimaryKey, def.UniqueKeys = nil, slices.Insert(def.UniqueKeys, 0, was)
+		default:
 			def.UniqueKeys = append(def.UniqueKeys, was)
 		}
 	}
@@ -48,7 +53,12 @@ func (c *catalog) describes(ctx context.Context, m *rowimage.TableMap, def *sche
 	if !m.Named { // it does not tell enough to say what was, so nothing is won by knowing
 		return true, nil
 	}
-	if !slices.Equal(m.PrimaryKey, def.PrimaryKey) {
+	// Where there is no primary key, the server tells a unique key without NULLs instead.
+	keyed := slices.Equal(m.PrimaryKey, def.PrimaryKey)
+	if len(def.PrimaryKey) == 0 {
+		keyed = keyed || slices.ContainsFunc(def.UniqueKeys, func(key []int) bool { return slices.Equal(key, m.PrimaryKey) })
+	}
+	if !keyed {
 		return false, nil
 	}
 	for i := range m.Columns {

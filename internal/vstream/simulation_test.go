@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"braid/internal/base/timeouts"
 	"braid/internal/binlog"
 	"braid/internal/filter"
 	"braid/internal/gtid"
@@ -245,6 +246,9 @@ func (s *sim) change(state simState) (c simChange) {
 // happen lets a random thing happen.
 func (s *sim) happen() {
 	s.now = s.now.Add(time.Duration(s.r.IntN(40)) * time.Millisecond)
+	if s.r.IntN(100) == 0 { // a stall, long enough for somebody's patience to end
+		s.now = s.now.Add(time.Duration(s.r.Int64N(int64(2 * timeouts.ScanOpen))))
+	}
 	st := s.streams[s.r.IntN(len(s.streams))]
 	switch s.r.IntN(12) {
 	case 0, 1:
