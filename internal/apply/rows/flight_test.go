@@ -3,6 +3,7 @@ package rows
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -119,11 +120,12 @@ func TestFlightDeadlock(t *testing.T) {
 	}
 }
 
-// waiting returns when a session waits for a lock.
+// waiting returns when a session waits for a lock. INNODB_TRX shows nothing new to whoever looks more often than every 100 ms.
 func (s *site) waiting(conn *sqlconn.Conn) {
 	s.t.Helper()
 	for s.cells(fmt.Sprintf("SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_mysql_thread_id=%d AND trx_state='LOCK WAIT'", conn.ID())) != "\"1\"\n" {
 		require.NoError(s.t, s.t.Context().Err())
+		time.Sleep(150 * time.Millisecond)
 	}
 }
 
