@@ -2,6 +2,7 @@ package binlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"braid/internal/base/errs"
@@ -22,6 +23,48 @@ func Executed(ctx context.Context, conn *sqlconn.Conn) (executed, purged gtid.Se
 		return executed, purged, fmt.Errorf("gtid_purged: %w", err)
 	}
 	return executed, purged, nil
+}
+
+// beginAttempts is how often Begin looks for a moment without prepared XA transactions.
+const beginAttempts = 500
+
+// Begin reads a position at which a stream can begin: everything is executed, and no XA transaction is prepared. What such a one has changed would be
+// before the position, and its XA COMMIT behind it. That none is prepared is known when nothing was executed from before XA RECOVER to after it.
+// On a server that is never quiet for so long, and shows no XA transaction, there are none.
+func Begin(ctx context.Context, conn *sqlconn.Conn) (gtid.Set, error) {
+	position, _, err := Executed(ctx, conn)
+	if err != nil {
+		return position, err
+	}
+	seen := false
+	for range beginAttempts {
+		prepared, err := xaPrepared(ctx, conn)
+		if err != nil {
+			return position, err
+		}
+		seen = seen || prepared
+		before := position
+		if position, _, err = Executed(ctx, conn); err != nil || !prepared && position.Equal(before) {
+			return position, err
+		}
+	}
+	if seen {
+		return position, errors.New("the source has prepared XA transactions all the time: a stream can begin when it has none for a moment (XA RECOVER lists them)")
+	}
+	return position, nil
+}
+
+const erXARecoverDenied = 1401 // without XA_RECOVER_ADMIN: then it is not known
+
+func xaPrepared(ctx context.Context, conn *sqlconn.Conn) (bool, error) {
+	res, err := conn.Query(ctx, "XA RECOVER")
+	if sqlconn.ErrCode(err) == erXARecoverDenied {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("prepared XA transactions of the source: %w", err)
+	}
+	return len(res.Rows) > 0, nil
 }
 
 // checkResume is the check of B4 on a connection of its own, for when the server has refused.

@@ -133,7 +133,7 @@ func (r *replication) place(ctx context.Context, source *sqlconn.Conn) (now *pla
 			return now, at, nil
 		}
 		before = now
-		if at, _, err = binlog.Executed(ctx, source); err != nil {
+		if at, err = binlog.Begin(ctx, source); err != nil {
 			return nil, at, err
 		}
 	}

@@ -142,8 +142,7 @@ func (l *Local) prepare(ctx context.Context, start Start) (gtid.Set, error) {
 		return gtid.Set{}, err
 	}
 	if start.FromNow {
-		executed, _, err := binlog.Executed(ctx, conn)
-		return executed, err
+		return binlog.Begin(ctx, conn)
 	}
 	position, err := gtid.Parse(start.Position)
 	if err != nil {
