@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/klauspost/compress/zstd"
@@ -26,7 +27,8 @@ const (
 // decoder cuts events into transactions. It is driven by decode and keeps what it yields in out.
 type decoder struct {
 	follow  func(db, table string) bool
-	lenient bool // see Config
+	changes *atomic.Uint64 // moves when follow begins to answer otherwise; nil if it never does, see Hub.wanted
+	lenient bool           // see Config
 	coords  Coordinates
 	tables  map[uint64]*mapped
 	trx     *transaction // open, or nil
@@ -39,8 +41,9 @@ type decoder struct {
 	cost    int    // bytes that what was decoded keeps, since takeCost
 	done    progress
 	kept    bool // what was decoded refers to the bytes of its event
-	source  gtid.Source
-	prefix  []byte // source as text, with a colon
+	names   names
+	room    room
+	parts   uint64 // counts transactions, and the fragments of one
 	out     []Event
 	taken   int // of out
 }
@@ -81,6 +84,9 @@ func (d *decoder) takeCost() int {
 type mapped struct {
 	TableMap
 	followed bool
+	asked    uint64      // value of decoder.changes when followed was found
+	left     uint64      // value of decoder.parts when rows were last left out
+	alone    []*TableMap // the map itself, as what most transactions leave out
 }
 
 // transaction is a group of events under one GTID, as far as it was read.
@@ -96,9 +102,10 @@ type transaction struct {
 	texts    []Statement
 	other    *Statement // see Transaction.Other
 	bytes    int
-	events   int  // row events, of tables that are not followed too
-	any      bool // some rows of followed tables were seen
-	cut      bool // fragments were yielded
+	events   int         // row events, of tables that are not followed too
+	any      bool        // some rows of followed tables were seen
+	cut      bool        // fragments were yielded
+	left     []*TableMap // see Transaction
 }
 
 func newDecoder(follow func(db, table string) bool) *decoder {
@@ -287,8 +294,9 @@ func (d *decoder) gtid(ev rawEvent) error {
 	us := cmp.Or(g.original, g.immediate, uint64(ev.header.Timestamp)*1e6)
 	d.cost += groupCost
 	d.text = nil
+	d.parts++
 	d.own = transaction{
-		id: g.id, gtid: d.name(g.id, ev.header.EventType), commitUS: int64(us), Stamp: Stamp{
+		id: g.id, gtid: d.names.of(g.id, ev.header.EventType), commitUS: int64(us), Stamp: Stamp{
 			LastCommitted: g.lastCommitted, Sequence: g.sequence, Length: g.length, Server: ev.header.ServerID,
 			LoggedUS: int64(cmp.Or(g.immediate, us)),
 		},
@@ -312,9 +320,44 @@ func (d *decoder) tableMap(body []byte) error {
 		return d.malformed("TABLE_MAP", nil)
 	}
 	// The map outlives the buffer that the event came in.
-	tm := TableMap{ID: id, DB: string(db), Table: string(table), Body: bytes.Clone(body)}
-	d.tables[id] = &mapped{TableMap: tm, followed: d.follow(tm.DB, tm.Table)}
+	tm := &mapped{TableMap: TableMap{ID: id, DB: string(db), Table: string(table), Body: bytes.Clone(body)}}
+	tm.alone = []*TableMap{&tm.TableMap}
+	d.ask(tm)
+	d.tables[id] = tm
 	return nil
+}
+
+// ask finds whether a table is followed. What changes meanwhile is asked for again.
+func (d *decoder) ask(tm *mapped) {
+	if d.changes != nil {
+		tm.asked = d.changes.Load()
+	}
+	tm.followed = d.follow(tm.DB, tm.Table)
+}
+
+// wanted reports whether rows are passed on. Those of prepared transactions always are, where others may come to follow the table
+// before the commit: they cannot be had again.
+func (d *decoder) wanted(tm *mapped) bool {
+	if d.changes == nil {
+		return tm.followed
+	}
+	if tm.asked != d.changes.Load() {
+		d.ask(tm)
+	}
+	return tm.followed || d.trx.xid != ""
+}
+
+// leaveOut notes a table whose rows are not passed on.
+func (d *decoder) leaveOut(tm *mapped) {
+	if d.changes == nil || tm.left == d.parts {
+		return
+	}
+	tm.left = d.parts
+	if t := d.trx; t.left == nil {
+		t.left = tm.alone
+	} else {
+		t.left = append(t.left, &tm.TableMap)
+	}
 }
 
 // dummyTable is the id of a row event that only ends a statement.
@@ -337,12 +380,14 @@ func (d *decoder) rows(kind RowsKind, body []byte, partial bool) error {
 	}
 	t := d.trx
 	t.events++
-	if !tm.followed {
+	passed := d.done.gtid == t.gtid && t.events <= d.done.events // before a cut of the connection
+	t.cut = t.cut || passed
+	if !d.wanted(tm) {
+		d.leaveOut(tm)
 		return nil
 	}
 	t.any = true
-	if d.done.gtid == t.gtid && t.events <= d.done.events {
-		t.cut = true // before a cut of the connection
+	if passed {
 		return nil
 	}
 	return d.keep(t, Rows{Table: &tm.TableMap, Kind: kind, Body: body, Query: d.text, Partial: partial})
@@ -353,6 +398,9 @@ func (d *decoder) keep(t *transaction, r Rows) error {
 	if t.xid != "" { // it may be held for days, the buffer that it came in is larger than it is
 		r.Body, r.Query = bytes.Clone(r.Body), bytes.Clone(r.Query)
 	}
+	if t.rows == nil && t.xid == "" {
+		t.rows = d.room.one()
+	}
 	t.rows = append(t.rows, r)
 	t.bytes += len(r.Body)
 	d.kept = d.kept || t.xid == ""
@@ -360,8 +408,13 @@ func (d *decoder) keep(t *transaction, r Rows) error {
 		return d.boundHeld(t)
 	}
 	if t.bytes >= maxFragment {
-		d.yield(&Transaction{Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, End: d.coords, id: t.id, events: t.events})
-		t.rows, t.bytes, t.cut = nil, 0, true
+		tx := d.room.transaction(t.bytes)
+		*tx = Transaction{
+			Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, End: d.coords, id: t.id, events: t.events, left: t.left,
+		}
+		d.yield(tx)
+		t.rows, t.bytes, t.cut, t.left = nil, 0, true, nil
+		d.parts++
 	}
 	return nil
 }
@@ -378,9 +431,10 @@ func (d *decoder) commit(event string) error {
 }
 
 func (d *decoder) finish(t *transaction) {
-	tx := &Transaction{
+	tx := d.room.transaction(t.bytes)
+	*tx = Transaction{
 		Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, Statements: t.texts, Other: t.other,
-		First: !t.cut, Last: true, End: d.coords, id: t.id, events: t.events,
+		First: !t.cut, Last: true, End: d.coords, id: t.id, events: t.events, left: t.left,
 	}
 	if t.prepared != nil {
 		tx.Prepared, tx.preparedID = t.prepared.gtid, t.prepared.id

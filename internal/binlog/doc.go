@@ -13,8 +13,12 @@
 // statement that changes tables or databases, with the names of what it touches. A Mark says how far the log was read while
 // nothing happened for the user: heartbeats and file switches.
 //
-// A [Hub] has one dump connection for all its readers and keeps the newest events in a ring, those of tables that no reader follows too:
-// they are bytes in buffers that are kept anyway, and a reader that comes with other tables finds them. Each reader
+// A [Hub] has one dump connection for all its readers and keeps the newest events in a ring, with the rows of the tables that a present
+// reader follows. A transaction in the ring says of which other tables it had rows. A reader that comes with such a table reads on a
+// connection of its own as long as the ring lacks rows of it behind the reader's position, and joins behind them. The union
+// of what the readers follow is asked for each table map, and again when a reader has come or gone; a reader counts before its place is
+// looked for, so that it waits only for what was left out before. What was being read at that moment it meets on the ring, and leaves
+// before it. Rows of prepared XA transactions are kept whoever follows them. Each reader
 // filters for itself. A reader whose position is not on the ring, because it starts in the past or was too slow, reads on a
 // connection of its own and joins the ring at exactly the place where its position is that of the ring: compared as GTID sets, between
 // two transactions. Coordinates would not do, since two readers at the same place of the log may lack different transactions before it.

@@ -28,6 +28,9 @@ type Transaction struct {
 
 	id, preparedID gtid.GTID
 	events         int // row events of all tables, in this fragment and in those before it
+	// left are the tables of which this has rows that nobody followed when they were read: they are not here. Outside of a hub it is
+	// empty, since its only user never changes his mind.
+	left []*TableMap
 }
 
 // Reach adds the GTIDs of a complete transaction to a position.

@@ -25,6 +25,7 @@ type sink interface {
 type feed struct {
 	db      sqlconn.Config
 	follow  func(db, table string) bool
+	changes *atomic.Uint64 // see decoder
 	lenient bool
 	sink    sink
 
@@ -78,7 +79,7 @@ func (f *feed) open(ctx context.Context) error {
 func (f *feed) read() error {
 	defer f.wire.sock.Close()
 	dec := newDecoder(f.follow)
-	dec.lenient, dec.done = f.lenient, f.done
+	dec.changes, dec.lenient, dec.done = f.changes, f.lenient, f.done
 	for {
 		ev, err := f.wire.next()
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/go-mysql-org/go-mysql/replication"
 
@@ -77,15 +78,36 @@ func parseTagged(body []byte) (g gtidEvent, err error) {
 	}, nil
 }
 
-// name is a GTID as text; "" for a transaction that has none.
-func (d *decoder) name(id gtid.GTID, t replication.EventType) string {
+// names makes the text of GTIDs, many in one piece of memory.
+type names struct {
+	source gtid.Source
+	prefix []byte          // source as text, with a colon
+	text   strings.Builder // never grows beyond the room that it was given, so that what was made stays where it is
+	piece  int
+}
+
+const (
+	maxGTIDText = 128 // UUID, tag, number and two colons
+	maxNames    = 4 << 10
+)
+
+// of is a GTID as text; "" for a transaction that has none.
+func (n *names) of(id gtid.GTID, t replication.EventType) string {
 	if t == replication.ANONYMOUS_GTID_EVENT {
 		return ""
 	}
-	if id.Source != d.source || d.prefix == nil {
-		d.source = id.Source
-		d.prefix = append([]byte(id.Source.String()), ':')
+	if id.Source != n.source || n.prefix == nil {
+		n.source = id.Source
+		n.prefix = append([]byte(id.Source.String()), ':')
 	}
-	var buf [96]byte
-	return string(strconv.AppendInt(append(buf[:0], d.prefix...), id.Number, 10))
+	if n.text.Cap()-n.text.Len() < maxGTIDText {
+		n.piece = min(max(2*n.piece, maxGTIDText), maxNames)
+		n.text.Reset()
+		n.text.Grow(n.piece)
+	}
+	from := n.text.Len()
+	var digits [20]byte
+	n.text.Write(n.prefix)
+	n.text.Write(strconv.AppendInt(digits[:0], id.Number, 10))
+	return n.text.String()[from:]
 }

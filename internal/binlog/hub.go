@@ -25,9 +25,10 @@ type HubConfig struct {
 // Hub reads one source once for any number of readers. It connects when the first reader comes and ends its connection some time
 // after the last has left. See the package comment.
 type Hub struct {
-	cfg  HubConfig
-	done sync.WaitGroup
-	mu   struct {
+	cfg     HubConfig
+	done    sync.WaitGroup
+	changes atomic.Uint64 // moves when readers come or go
+	mu      struct {
 		sync.Mutex
 		run     *run // nil when nothing is connected
 		readers map[*hubReader]struct{}
@@ -100,6 +101,7 @@ func (h *Hub) enter(r *hubReader) error {
 		return errClosed
 	}
 	h.mu.readers[r] = struct{}{}
+	h.changes.Add(1)
 	if h.mu.timer != nil {
 		h.mu.timer.Stop()
 	}
@@ -113,6 +115,7 @@ func (h *Hub) leave(r *hubReader) {
 		return
 	}
 	delete(h.mu.readers, r)
+	h.changes.Add(1)
 	if len(h.mu.readers) == 0 && !h.mu.stopped {
 		h.mu.timer = time.AfterFunc(h.cfg.Grace, h.idle)
 	}
@@ -126,6 +129,19 @@ func (h *Hub) idle() {
 	}
 }
 
+// wanted reports whether some reader follows a table. Rows of others do not stay in the ring. changes moves after a reader has come, and before
+// its place on the ring is looked for, so that what is read from then on has its tables.
+func (h *Hub) wanted(db, table string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for r := range h.mu.readers {
+		if r.follow(db, table) {
+			return true
+		}
+	}
+	return false
+}
+
 // current is the hub's connection. If there is none, one is started at the position, and made is true.
 func (h *Hub) current(position gtid.Set) (r *run, made bool) {
 	h.mu.Lock()
@@ -135,7 +151,7 @@ func (h *Hub) current(position gtid.Set) (r *run, made bool) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r = &run{ring: newRing(h.cfg.RingBytes, position), cancel: cancel, ready: make(chan struct{})}
-	r.feed = &feed{db: h.cfg.DB, follow: func(string, string) bool { return true }, sink: r.ring, position: position}
+	r.feed = &feed{db: h.cfg.DB, follow: h.wanted, changes: &h.changes, sink: r.ring, position: position}
 	h.mu.run = r
 	h.done.Go(func() {
 		err := h.drive(ctx, r)

@@ -83,7 +83,7 @@ func (r *hubReader) open(ctx context.Context) error {
 			}
 			continue // it was the position of another
 		}
-		at, standing := run.join(r.mu.position)
+		at, standing := run.join(r.mu.position, r.follow)
 		switch standing {
 		case joined:
 			r.mu.run, r.mu.at = run, at
@@ -191,10 +191,11 @@ func (r *hubReader) next() (Event, error) {
 		if len(r.mu.batch) > 0 {
 			ev := r.mu.batch[0].event
 			r.mu.batch = r.mu.batch[1:]
-			if _, alone := ev.(*barrier); !alone {
+			why := r.alone(ev)
+			if why == "" {
 				return ev, nil
 			}
-			r.detach("barrier")
+			r.detach(why)
 			continue
 		}
 		r.mu.batch = nil // so that it does not keep its segment
@@ -217,6 +218,21 @@ func (r *hubReader) next() (Event, error) {
 	}
 }
 
+// alone says why the reader cannot take an event from the ring; "": it can.
+func (r *hubReader) alone(ev Event) string {
+	switch ev := ev.(type) {
+	case *barrier:
+		return "barrier"
+	case *Transaction:
+		for _, tm := range ev.left {
+			if r.follows(tm) {
+				return "rows that nobody followed when they came"
+			}
+		}
+	}
+	return ""
+}
+
 // detach leaves the ring for a connection of the reader's own.
 func (r *hubReader) detach(why string) {
 	r.hub.cfg.Log.Debug("stream leaves the hub", "source", r.hub.cfg.DB.Addr, "why", why)
@@ -236,7 +252,7 @@ func (r *hubReader) rejoin() bool {
 	if run == nil || !run.stands() {
 		return false
 	}
-	at, standing := run.join(r.mu.position)
+	at, standing := run.join(r.mu.position, r.follow)
 	switch standing {
 	case outside:
 		r.mu.ahead = time.Time{}

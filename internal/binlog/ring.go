@@ -1,6 +1,8 @@
 package binlog
 
 import (
+	"maps"
+	"runtime"
 	"slices"
 	"sort"
 	"sync"
@@ -22,7 +24,9 @@ type ring struct {
 
 	mu struct {
 		sync.Mutex
-		segments []*segment // oldest first, never empty
+		left     map[Object]uint64 // tables of which rows were left out, and the value of total behind the last of them
+		pruned   int               // how many tables were there when those of the past were last taken out
+		segments []*segment        // oldest first, never empty
 		bytes    int
 		total    uint64      // bytes of all events ever put
 		head     gtid.Set    // position behind the newest event
@@ -64,7 +68,7 @@ const (
 
 func newRing(limit int, position gtid.Set) *ring {
 	r := &ring{limit: limit, moved: make(chan struct{}, 1), stopped: make(chan struct{})}
-	r.mu.head = position
+	r.mu.head, r.mu.left = position, map[Object]uint64{}
 	r.mu.segments = []*segment{{before: position}}
 	return r
 }
@@ -84,17 +88,27 @@ func (r *ring) put(ev Event, cost int) error {
 			return errClosed
 		}
 	}
-	defer r.mu.Unlock()
+	begun := r.accept(ev, cost)
+	r.mu.Unlock()
+	if begun {
+		runtime.Gosched() // the readers take the segment before while it is in the processor's cache
+	}
+	return nil
+}
+
+// accept notes an event, and reports whether a segment begins with it. The lock is held.
+func (r *ring) accept(ev Event, cost int) (begun bool) {
 	if mark, ok := ev.(*Mark); ok {
 		r.mark(mark.End)
-		return nil
+		return false
 	}
 	if tx, ok := ev.(*Transaction); ok {
 		r.share(tx)
 	}
+	newest := r.mu.segments[len(r.mu.segments)-1].number
 	r.add(ev, cost)
 	r.wake()
-	return nil
+	return r.mu.segments[len(r.mu.segments)-1].number > newest
 }
 
 // paced reports whether the fastest reader is far behind.
@@ -130,6 +144,11 @@ func (r *ring) add(ev Event, cost int) {
 	r.mu.inside = !e.whole
 	r.mu.total += uint64(cost)
 	e.after = r.mu.total
+	if tx, ok := ev.(*Transaction); ok {
+		for _, tm := range tx.left {
+			r.mu.left[Object{tm.DB, tm.Table}] = e.after
+		}
+	}
 	newest.entries = append(newest.entries, e)
 	newest.bytes += cost
 	r.mu.bytes += cost
@@ -139,6 +158,16 @@ func (r *ring) add(ev Event, cost int) {
 		r.mu.segments[0] = nil
 		r.mu.segments = r.mu.segments[1:]
 	}
+	r.prune()
+}
+
+// prune forgets the tables whose rows were left out only before the ring begins.
+func (r *ring) prune() {
+	if len(r.mu.left) < 2*r.mu.pruned+64 {
+		return
+	}
+	maps.DeleteFunc(r.mu.left, func(_ Object, after uint64) bool { return after <= r.mu.segments[0].start })
+	r.mu.pruned = len(r.mu.left)
 }
 
 // mark notes progress of the log. The coordinates of prepared parts that are read again after a cut are old ones.
@@ -167,6 +196,7 @@ func (r *ring) reset(position gtid.Set) {
 		s.forget()
 	}
 	r.mu.segments = []*segment{{number: last + 1, start: r.mu.total, before: position}}
+	clear(r.mu.left)
 	r.mu.bytes, r.mu.head, r.mu.inside, r.mu.end, r.mu.hurried = 0, position, false, Coordinates{}, false
 	r.wake()
 }
@@ -190,13 +220,18 @@ const (
 	ahead                   // the ring has not come there yet
 )
 
-// join finds the place of a position and makes the reader a member.
-func (r *ring) join(position gtid.Set) (place, standing) {
+// join finds the place of a position and makes the reader a member, if the ring has the rows of its tables from there on.
+func (r *ring) join(position gtid.Set, follow func(db, table string) bool) (place, standing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at, s := r.find(position)
 	if s == joined {
 		taken := r.taken(at)
+		for table, after := range r.mu.left {
+			if after > taken && follow(table.DB, table.Table) {
+				return place{}, outside
+			}
+		}
 		if r.mu.members++; r.mu.members == 1 {
 			r.mu.front = taken
 		}

@@ -37,7 +37,7 @@ func (d *decoder) xaCommit(xid string) error {
 	}
 	end := d.trx
 	d.trx = nil
-	end.prepared, end.rows, end.texts, end.events = t, t.rows, t.texts, t.events
+	end.prepared, end.rows, end.bytes, end.texts, end.events = t, t.rows, t.bytes, t.texts, t.events
 	end.Length += t.Length
 	d.cost += t.bytes // it was not with its own event any more
 	d.finish(end)

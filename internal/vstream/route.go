@@ -19,12 +19,18 @@ type routes struct {
 	ends    []uint32 // and where each ends
 }
 
-// mine are the rows of a plan: yield gets the index of each row of which the plan keeps an image, and which.
-func (r *routes) mine(plan *filter.Plan, yield func(row int, first, last bool) error) error {
+// pick is a row of which a plan keeps an image, and which.
+type pick struct {
+	row         uint32 // its index
+	first, last bool
+}
+
+// mine appends the rows of a plan.
+func (r *routes) mine(plan *filter.Plan, picks []pick) []pick {
 	lowest, highest := plan.Numbers()
 	width := highest - lowest
 	if r.keys != nil && lowest > highest {
-		return nil
+		return picks
 	}
 	for row := range r.offsets {
 		var first, last bool
@@ -41,14 +47,11 @@ func (r *routes) mine(plan *filter.Plan, yield func(row int, first, last bool) e
 		default:
 			first, last = r.keys[2*row]-lowest <= width, r.keys[2*row+1]-lowest <= width
 		}
-		if !first && !last {
-			continue
-		}
-		if err := yield(row, first, last); err != nil {
-			return err
+		if first || last {
+			picks = append(picks, pick{uint32(row), first, last})
 		}
 	}
-	return nil
+	return picks
 }
 
 // id is that of an image, if not all have eight bytes.
@@ -81,13 +84,18 @@ func (f *transform) routed(k *compiled, ev *binlog.Rows) error {
 	if err != nil {
 		return err
 	}
-	return r.mine(plan, func(row int, first, last bool) error {
-		c.Seek(ev.Body, int(r.offsets[row]))
+	f.picks = r.mine(plan, f.picks[:0])
+	f.grow(len(f.picks))
+	for _, p := range f.picks {
+		c.Seek(ev.Body, int(r.offsets[p.row]))
 		if !c.Next() {
 			return c.Err()
 		}
-		return f.row(k, c.Before, c.After, first && ev.Kind != binlog.Insert, last && ev.Kind != binlog.Delete)
-	})
+		if err := f.row(k, c.Before, c.After, p.first && ev.Kind != binlog.Insert, p.last && ev.Kind != binlog.Delete); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func findRoutes(k *compiled, ev *binlog.Rows, plan *filter.Plan) (*routes, error) {

@@ -3,6 +3,7 @@ package vstream
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -27,6 +28,7 @@ type transform struct {
 	keeper rowimage.Keeper
 	size   int // bytes of row images in tx
 	buf    []byte
+	picks  []pick // of the event that is being decoded
 }
 
 // rows adds the row events to tx.
@@ -67,13 +69,20 @@ func (f *transform) all(k *compiled, ev *binlog.Rows) error {
 	if err != nil {
 		return err
 	}
-	for c.Next() {
+	for at := c.Offset(); c.Next(); {
+		if at > 0 { // rows of an event are about alike
+			f.grow((len(ev.Body)-at)/max(c.Offset()-at, 1) + 1)
+			at = 0
+		}
 		if err := f.row(k, c.Before, c.After, c.Before != nil, c.After != nil); err != nil {
 			return err
 		}
 	}
 	return c.Err()
 }
+
+// grow makes room for so many more changes.
+func (f *transform) grow(changes int) { f.tx.Changes = slices.Grow(f.tx.Changes, changes) }
 
 // dependency is an insert into the table by which a gate tells what this transaction follows on other shards.
 func (f *transform) dependency(k *compiled, before, after *rowimage.Image) error {
