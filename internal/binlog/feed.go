@@ -88,8 +88,9 @@ func (f *feed) read() error {
 		if err := f.decode(dec, ev); err != nil {
 			return err
 		}
-		f.wire.kept = f.wire.kept || dec.kept
-		dec.kept = false
+		if dec.kept {
+			f.wire.kept, f.wire.dull, dec.kept = true, 0, false
+		}
 	}
 }
 

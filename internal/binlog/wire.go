@@ -32,6 +32,8 @@ type wire struct {
 	r, w   int // what is unread in slab
 	seq    byte
 	kept   bool          // something refers to bytes of the slab that were read
+	dull   int           // bytes that were read since something was kept
+	short  bool          // the last read has taken all there was
 	sums   byte          // checksum algorithm of the events
 	heard  *atomic.Int64 // when the socket last gave something, in nanoseconds since 1970
 }
@@ -40,6 +42,11 @@ const (
 	// Slabs grow while the log is busy, so that an idle connection costs little and a busy one few reads.
 	minSlab = 4 << 10
 	maxSlab = 256 << 10
+
+	// A server sends 16 KiB at a time, and to be woken for each costs more than to read past them. Where nothing was of use for dullBytes, a reader
+	// that is faster than the server sleeps, so that more is there.
+	dullBytes = 1 << 20
+	dullSleep = time.Millisecond
 
 	packetHeader = 4
 	packetOK     = 0x00
@@ -246,8 +253,12 @@ func (w *wire) fill(n int) error {
 		if err := w.sock.SetReadDeadline(time.Now().Add(timeouts.StreamSilence)); err != nil {
 			return err
 		}
+		if w.short && w.dull >= dullBytes {
+			time.Sleep(dullSleep) //nolint:forbidigo // that more bytes are there is no event of its own
+		}
 		got, err := w.sock.Read(w.slab[w.w:])
 		w.w += got
+		w.dull, w.short = w.dull+got, w.w < len(w.slab)
 		w.heard.Store(time.Now().UnixNano())
 		if err != nil && w.w-w.r < n {
 			return err
