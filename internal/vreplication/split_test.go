@@ -40,9 +40,15 @@ func (s slowStream) Recv() ([]vstream.Item, error) {
 	return s.Stream.Recv()
 }
 
-// TestSplitReadsOnce splits tables into four while one of the targets is slow and another starts again: what the streams of a workflow
+// TestSplitReadsOnce splits tables into four while one of the targets is slow, and another starts again or not: what the streams of a workflow
 // read is shared nevertheless.
 func TestSplitReadsOnce(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restart=%t", restart), func(t *testing.T) { splitReadsOnce(t, restart) })
+	}
+}
+
+func splitReadsOnce(t *testing.T, restart bool) {
 	src := newWorld(t, nil, source1).sources["src/0"]
 	const tables, rows = 3, 12_000
 	src.exec("SET cte_max_recursion_depth=100000")
@@ -71,10 +77,12 @@ func TestSplitReadsOnce(t *testing.T) {
 		require.NoError(t, err)
 		shards = append(shards, s)
 	}
-	require.Eventually(t, func() bool { return local.Stats().RowsRead.Load() > tables*rows/3 }, time.Minute, 5*time.Millisecond)
-	shards[2].engine.Stop()
-	time.Sleep(500 * time.Millisecond) // as long as a process needs to start
-	shards[2].run(local)
+	if restart {
+		require.Eventually(t, func() bool { return local.Stats().RowsRead.Load() > tables*rows/3 }, time.Minute, 5*time.Millisecond)
+		shards[2].engine.Stop()
+		time.Sleep(500 * time.Millisecond) // as long as a process needs to start
+		shards[2].run(local)
+	}
 	total := 0
 	for _, s := range shards {
 		s.await(Running)
@@ -88,8 +96,11 @@ func TestSplitReadsOnce(t *testing.T) {
 	require.Equal(t, tables*rows, total)
 	read := local.Stats().RowsRead.Load()
 	t.Logf("%d rows read for %d", read, total)
-	// What the restarted one had under way, eight chunks of 16 KiB at most, is read again.
-	require.LessOrEqual(t, float64(read), 1.02*float64(total)+8*150)
+	most := 1.02
+	if restart { // what it had under way, and what was read past it until all were in step again. If they never were, it would be 1.6.
+		most = 1.25
+	}
+	require.LessOrEqual(t, float64(read), most*float64(total))
 }
 
 // run starts the engine with a source.
