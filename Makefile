@@ -20,7 +20,7 @@ demo: build ## a live move and reshard of real MySQL on this machine, with a rep
 	bin/braid demo
 
 .PHONY: test
-test: build lint ## everything: lint, packages, real MySQL, the whole program under kills (at most 12 minutes)
+test: build lint ## everything: lint, packages, real MySQL, the whole program under kills (about twenty minutes)
 	bin/braid mysql install
 	go test -count=1 -timeout 20m -p 2 ./...
 
