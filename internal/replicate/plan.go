@@ -11,7 +11,6 @@ import (
 	"braid/internal/apply/rows"
 	"braid/internal/base/errs"
 	"braid/internal/filter"
-	"braid/internal/gtid"
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
 	"braid/internal/vreplication"
@@ -65,7 +64,7 @@ func newPlan(ctx context.Context, source *sqlconn.Conn, local *vstream.Local, ru
 }
 
 func readPlan(ctx context.Context, source *sqlconn.Conn, local *vstream.Local, rules filter.Rules) (*plan, error) {
-	names, err := local.Tables(ctx, rules, gtid.Set{})
+	names, err := local.Tables(ctx, rules)
 	if err != nil {
 		return nil, err
 	}

@@ -12,32 +12,23 @@ import (
 	"braid/internal/apply"
 	"braid/internal/base/timeouts"
 	"braid/internal/bulk"
-	"braid/internal/filter"
 	"braid/internal/gtid"
 	"braid/internal/rowimage"
 	"braid/internal/sqlconn"
 	"braid/internal/vstream"
 )
 
-// lister is a Source that can tell which tables the rules follow, as the source has them at a position or later.
-type lister interface {
-	Tables(ctx context.Context, rules filter.Rules, after gtid.Set) ([]string, error)
-}
-
-// tables are those to copy. Rules that name databases may rename any of them, so the source is asked.
-func (r *run) tables(ctx context.Context, position gtid.Set) ([]string, error) {
+// tables are those to copy.
+func (r *run) tables(ctx context.Context) ([]string, error) {
 	if r.c.e.deps.Begins != nil {
 		return r.listed, nil
-	}
-	if l, ok := r.source.(lister); ok && r.row.Source.Rules.Qualified() {
-		return l.Tables(ctx, r.row.Source.Rules, position)
 	}
 	return sourceTables(ctx, r.conn, r.row)
 }
 
 // initialize records where the stream begins and what has to be copied, at once.
 func (r *run) initialize(ctx context.Context, position gtid.Set) error {
-	tables, err := r.tables(ctx, position)
+	tables, err := r.tables(ctx)
 	if err != nil {
 		return err
 	}

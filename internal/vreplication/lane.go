@@ -83,7 +83,7 @@ func holder(ctx context.Context, conn *sqlconn.Conn, name string) (session, comm
 		return "", "", err
 	}
 	session = cell(res)
-	if res, err = conn.Query(ctx, "SHOW PROCESSLIST"); err != nil { // information_schema.PROCESSLIST: see Engine.sessions
+	if res, err = conn.Query(ctx, "SHOW PROCESSLIST"); err != nil { // not information_schema.PROCESSLIST: see View.sessions
 		return "", "", err
 	}
 	for _, c := range res.Rows { // Id, User, Host, db, Command

@@ -11,17 +11,13 @@ import (
 	"braid/internal/sqlconn"
 )
 
-// Tables are the names, as the rules have them, of the tables that a stream with these rules follows. They are read once the GTIDs are
-// executed, so that none is missing that was made before them.
-func (l *Local) Tables(ctx context.Context, rules filter.Rules, after gtid.Set) ([]string, error) {
+// Tables are the names, as the rules have them, of the tables that a stream with these rules would follow now.
+func (l *Local) Tables(ctx context.Context, rules filter.Rules) ([]string, error) {
 	conn, err := sqlconn.Dial(ctx, l.cfg.DB)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	if err := waitExecuted(ctx, conn, after); err != nil {
-		return nil, err
-	}
 	catalog := newCatalog(l.cfg.DBName, rules, l)
 	res, err := conn.Query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE='BASE TABLE' ORDER BY 1, 2")
 	if err != nil {
