@@ -999,7 +999,9 @@ type CreateWorkflowRequest struct {
 	Tables         []string               `protobuf:"bytes,7,rep,name=tables,proto3" json:"tables,omitempty"`    // move: none means all
 	Stopped        bool                   `protobuf:"varint,8,opt,name=stopped,proto3" json:"stopped,omitempty"` // create the streams stopped
 	DryRun         bool                   `protobuf:"varint,9,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	Throttle       *Throttle              `protobuf:"bytes,10,opt,name=throttle,proto3" json:"throttle,omitempty"` // of the copy; none: no bounds
+	Throttle       *Throttle              `protobuf:"bytes,10,opt,name=throttle,proto3" json:"throttle,omitempty"`                           // of the copy; none: no bounds
+	TabletTypes    []string               `protobuf:"bytes,11,rep,name=tablet_types,json=tabletTypes,proto3" json:"tablet_types,omitempty"`  // where the copy reads, in order of preference; none: RDONLY, REPLICA, PRIMARY
+	CopyReaders    int32                  `protobuf:"varint,12,opt,name=copy_readers,json=copyReaders,proto3" json:"copy_readers,omitempty"` // sessions that read chunks on each source; 0: the default
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1102,6 +1104,20 @@ func (x *CreateWorkflowRequest) GetThrottle() *Throttle {
 		return x.Throttle
 	}
 	return nil
+}
+
+func (x *CreateWorkflowRequest) GetTabletTypes() []string {
+	if x != nil {
+		return x.TabletTypes
+	}
+	return nil
+}
+
+func (x *CreateWorkflowRequest) GetCopyReaders() int32 {
+	if x != nil {
+		return x.CopyReaders
+	}
+	return 0
 }
 
 // Throttle bounds what a copy may do to the servers: beyond a bound it pauses, and the changes go on. 0 is no bound.
@@ -1702,6 +1718,10 @@ type Stream struct {
 	RowsTotal     int64                  `protobuf:"varint,9,opt,name=rows_total,json=rowsTotal,proto3" json:"rows_total,omitempty"`
 	Transactions  int64                  `protobuf:"varint,10,opt,name=transactions,proto3" json:"transactions,omitempty"`
 	LagMs         int64                  `protobuf:"varint,11,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"`
+	ReadsFrom     string                 `protobuf:"bytes,12,opt,name=reads_from,json=readsFrom,proto3" json:"reads_from,omitempty"` // tablet and type
+	BytesCopied   int64                  `protobuf:"varint,13,opt,name=bytes_copied,json=bytesCopied,proto3" json:"bytes_copied,omitempty"`
+	Copy          *CopyProgress          `protobuf:"bytes,14,opt,name=copy,proto3" json:"copy,omitempty"` // while it copies
+	Tables        []*TableCopy           `protobuf:"bytes,15,rep,name=tables,proto3" json:"tables,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1813,6 +1833,194 @@ func (x *Stream) GetLagMs() int64 {
 	return 0
 }
 
+func (x *Stream) GetReadsFrom() string {
+	if x != nil {
+		return x.ReadsFrom
+	}
+	return ""
+}
+
+func (x *Stream) GetBytesCopied() int64 {
+	if x != nil {
+		return x.BytesCopied
+	}
+	return 0
+}
+
+func (x *Stream) GetCopy() *CopyProgress {
+	if x != nil {
+		return x.Copy
+	}
+	return nil
+}
+
+func (x *Stream) GetTables() []*TableCopy {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+type CopyProgress struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	RowsPerSecond  float64                `protobuf:"fixed64,1,opt,name=rows_per_second,json=rowsPerSecond,proto3" json:"rows_per_second,omitempty"`
+	BytesPerSecond float64                `protobuf:"fixed64,2,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	EtaMs          int64                  `protobuf:"varint,3,opt,name=eta_ms,json=etaMs,proto3" json:"eta_ms,omitempty"` // 0: not known
+	Bottleneck     string                 `protobuf:"bytes,4,opt,name=bottleneck,proto3" json:"bottleneck,omitempty"`     // in words
+	Paused         string                 `protobuf:"bytes,5,opt,name=paused,proto3" json:"paused,omitempty"`             // why; "": it is not
+	Writer         string                 `protobuf:"bytes,6,opt,name=writer,proto3" json:"writer,omitempty"`             // how rows are written
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *CopyProgress) Reset() {
+	*x = CopyProgress{}
+	mi := &file_api_control_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyProgress) ProtoMessage() {}
+
+func (x *CopyProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyProgress.ProtoReflect.Descriptor instead.
+func (*CopyProgress) Descriptor() ([]byte, []int) {
+	return file_api_control_control_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *CopyProgress) GetRowsPerSecond() float64 {
+	if x != nil {
+		return x.RowsPerSecond
+	}
+	return 0
+}
+
+func (x *CopyProgress) GetBytesPerSecond() float64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *CopyProgress) GetEtaMs() int64 {
+	if x != nil {
+		return x.EtaMs
+	}
+	return 0
+}
+
+func (x *CopyProgress) GetBottleneck() string {
+	if x != nil {
+		return x.Bottleneck
+	}
+	return ""
+}
+
+func (x *CopyProgress) GetPaused() string {
+	if x != nil {
+		return x.Paused
+	}
+	return ""
+}
+
+func (x *CopyProgress) GetWriter() string {
+	if x != nil {
+		return x.Writer
+	}
+	return ""
+}
+
+type TableCopy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	RowsCopied    int64                  `protobuf:"varint,2,opt,name=rows_copied,json=rowsCopied,proto3" json:"rows_copied,omitempty"`
+	RowsTotal     int64                  `protobuf:"varint,3,opt,name=rows_total,json=rowsTotal,proto3" json:"rows_total,omitempty"` // estimate
+	Done          bool                   `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
+	BytesCopied   int64                  `protobuf:"varint,5,opt,name=bytes_copied,json=bytesCopied,proto3" json:"bytes_copied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableCopy) Reset() {
+	*x = TableCopy{}
+	mi := &file_api_control_control_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableCopy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableCopy) ProtoMessage() {}
+
+func (x *TableCopy) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_control_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableCopy.ProtoReflect.Descriptor instead.
+func (*TableCopy) Descriptor() ([]byte, []int) {
+	return file_api_control_control_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *TableCopy) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *TableCopy) GetRowsCopied() int64 {
+	if x != nil {
+		return x.RowsCopied
+	}
+	return 0
+}
+
+func (x *TableCopy) GetRowsTotal() int64 {
+	if x != nil {
+		return x.RowsTotal
+	}
+	return 0
+}
+
+func (x *TableCopy) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *TableCopy) GetBytesCopied() int64 {
+	if x != nil {
+		return x.BytesCopied
+	}
+	return 0
+}
+
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AtUs          int64                  `protobuf:"varint,1,opt,name=at_us,json=atUs,proto3" json:"at_us,omitempty"`
@@ -1824,7 +2032,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_control_control_proto_msgTypes[27]
+	mi := &file_api_control_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +2044,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[27]
+	mi := &file_api_control_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +2057,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{27}
+	return file_api_control_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Event) GetAtUs() int64 {
@@ -1888,7 +2096,7 @@ type Switch struct {
 
 func (x *Switch) Reset() {
 	*x = Switch{}
-	mi := &file_api_control_control_proto_msgTypes[28]
+	mi := &file_api_control_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +2108,7 @@ func (x *Switch) String() string {
 func (*Switch) ProtoMessage() {}
 
 func (x *Switch) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[28]
+	mi := &file_api_control_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +2121,7 @@ func (x *Switch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Switch.ProtoReflect.Descriptor instead.
 func (*Switch) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{28}
+	return file_api_control_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Switch) GetDirection() string {
@@ -1977,7 +2185,7 @@ type StartDiffRequest struct {
 
 func (x *StartDiffRequest) Reset() {
 	*x = StartDiffRequest{}
-	mi := &file_api_control_control_proto_msgTypes[29]
+	mi := &file_api_control_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2197,7 @@ func (x *StartDiffRequest) String() string {
 func (*StartDiffRequest) ProtoMessage() {}
 
 func (x *StartDiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[29]
+	mi := &file_api_control_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2210,7 @@ func (x *StartDiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartDiffRequest.ProtoReflect.Descriptor instead.
 func (*StartDiffRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{29}
+	return file_api_control_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StartDiffRequest) GetWorkflow() string {
@@ -2043,7 +2251,7 @@ type ShowDiffRequest struct {
 
 func (x *ShowDiffRequest) Reset() {
 	*x = ShowDiffRequest{}
-	mi := &file_api_control_control_proto_msgTypes[30]
+	mi := &file_api_control_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2263,7 @@ func (x *ShowDiffRequest) String() string {
 func (*ShowDiffRequest) ProtoMessage() {}
 
 func (x *ShowDiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[30]
+	mi := &file_api_control_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2276,7 @@ func (x *ShowDiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowDiffRequest.ProtoReflect.Descriptor instead.
 func (*ShowDiffRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{30}
+	return file_api_control_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ShowDiffRequest) GetWorkflow() string {
@@ -2098,7 +2306,7 @@ type Diff struct {
 
 func (x *Diff) Reset() {
 	*x = Diff{}
-	mi := &file_api_control_control_proto_msgTypes[31]
+	mi := &file_api_control_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2110,7 +2318,7 @@ func (x *Diff) String() string {
 func (*Diff) ProtoMessage() {}
 
 func (x *Diff) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[31]
+	mi := &file_api_control_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2123,7 +2331,7 @@ func (x *Diff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Diff.ProtoReflect.Descriptor instead.
 func (*Diff) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{31}
+	return file_api_control_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Diff) GetUuid() string {
@@ -2179,7 +2387,7 @@ type DiffTable struct {
 
 func (x *DiffTable) Reset() {
 	*x = DiffTable{}
-	mi := &file_api_control_control_proto_msgTypes[32]
+	mi := &file_api_control_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2399,7 @@ func (x *DiffTable) String() string {
 func (*DiffTable) ProtoMessage() {}
 
 func (x *DiffTable) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_control_proto_msgTypes[32]
+	mi := &file_api_control_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2412,7 @@ func (x *DiffTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffTable.ProtoReflect.Descriptor instead.
 func (*DiffTable) Descriptor() ([]byte, []int) {
-	return file_api_control_control_proto_rawDescGZIP(), []int{32}
+	return file_api_control_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DiffTable) GetTable() string {
@@ -2344,7 +2552,7 @@ const file_api_control_control_proto_rawDesc = "" +
 	"\x12ShowRoutingRequest\"N\n" +
 	"\x13ShowRoutingResponse\x12!\n" +
 	"\frouting_json\x18\x01 \x01(\tR\vroutingJson\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xdb\x02\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xa1\x03\n" +
 	"\x15CreateWorkflowRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12'\n" +
@@ -2356,7 +2564,9 @@ const file_api_control_control_proto_rawDesc = "" +
 	"\astopped\x18\b \x01(\bR\astopped\x12\x17\n" +
 	"\adry_run\x18\t \x01(\bR\x06dryRun\x123\n" +
 	"\bthrottle\x18\n" +
-	" \x01(\v2\x17.braid.control.ThrottleR\bthrottle\"\xdf\x01\n" +
+	" \x01(\v2\x17.braid.control.ThrottleR\bthrottle\x12!\n" +
+	"\ftablet_types\x18\v \x03(\tR\vtabletTypes\x12!\n" +
+	"\fcopy_readers\x18\f \x01(\x05R\vcopyReaders\"\xdf\x01\n" +
 	"\bThrottle\x12%\n" +
 	"\x0esource_history\x18\x01 \x01(\x03R\rsourceHistory\x12$\n" +
 	"\x0ereplica_lag_ms\x18\x02 \x01(\x03R\freplicaLagMs\x12*\n" +
@@ -2409,7 +2619,7 @@ const file_api_control_control_proto_rawDesc = "" +
 	"\x04busy\x18\x11 \x01(\bR\x04busy\x1a:\n" +
 	"\fServingEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa7\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcc\x03\n" +
 	"\x06Stream\x12\x16\n" +
 	"\x06tablet\x18\x01 \x01(\tR\x06tablet\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x03R\x02id\x12\x16\n" +
@@ -2424,7 +2634,29 @@ const file_api_control_control_proto_rawDesc = "" +
 	"rows_total\x18\t \x01(\x03R\trowsTotal\x12\"\n" +
 	"\ftransactions\x18\n" +
 	" \x01(\x03R\ftransactions\x12\x15\n" +
-	"\x06lag_ms\x18\v \x01(\x03R\x05lagMs\"D\n" +
+	"\x06lag_ms\x18\v \x01(\x03R\x05lagMs\x12\x1d\n" +
+	"\n" +
+	"reads_from\x18\f \x01(\tR\treadsFrom\x12!\n" +
+	"\fbytes_copied\x18\r \x01(\x03R\vbytesCopied\x12/\n" +
+	"\x04copy\x18\x0e \x01(\v2\x1b.braid.control.CopyProgressR\x04copy\x120\n" +
+	"\x06tables\x18\x0f \x03(\v2\x18.braid.control.TableCopyR\x06tables\"\xc7\x01\n" +
+	"\fCopyProgress\x12&\n" +
+	"\x0frows_per_second\x18\x01 \x01(\x01R\rrowsPerSecond\x12(\n" +
+	"\x10bytes_per_second\x18\x02 \x01(\x01R\x0ebytesPerSecond\x12\x15\n" +
+	"\x06eta_ms\x18\x03 \x01(\x03R\x05etaMs\x12\x1e\n" +
+	"\n" +
+	"bottleneck\x18\x04 \x01(\tR\n" +
+	"bottleneck\x12\x16\n" +
+	"\x06paused\x18\x05 \x01(\tR\x06paused\x12\x16\n" +
+	"\x06writer\x18\x06 \x01(\tR\x06writer\"\x98\x01\n" +
+	"\tTableCopy\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12\x1f\n" +
+	"\vrows_copied\x18\x02 \x01(\x03R\n" +
+	"rowsCopied\x12\x1d\n" +
+	"\n" +
+	"rows_total\x18\x03 \x01(\x03R\trowsTotal\x12\x12\n" +
+	"\x04done\x18\x04 \x01(\bR\x04done\x12!\n" +
+	"\fbytes_copied\x18\x05 \x01(\x03R\vbytesCopied\"D\n" +
 	"\x05Event\x12\x13\n" +
 	"\x05at_us\x18\x01 \x01(\x03R\x04atUs\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x12\n" +
@@ -2500,7 +2732,7 @@ func file_api_control_control_proto_rawDescGZIP() []byte {
 	return file_api_control_control_proto_rawDescData
 }
 
-var file_api_control_control_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_api_control_control_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_api_control_control_proto_goTypes = []any{
 	(*Change)(nil),                // 0: braid.control.Change
 	(*ListKeyspacesRequest)(nil),  // 1: braid.control.ListKeyspacesRequest
@@ -2529,13 +2761,15 @@ var file_api_control_control_proto_goTypes = []any{
 	(*WorkflowReply)(nil),         // 24: braid.control.WorkflowReply
 	(*Workflow)(nil),              // 25: braid.control.Workflow
 	(*Stream)(nil),                // 26: braid.control.Stream
-	(*Event)(nil),                 // 27: braid.control.Event
-	(*Switch)(nil),                // 28: braid.control.Switch
-	(*StartDiffRequest)(nil),      // 29: braid.control.StartDiffRequest
-	(*ShowDiffRequest)(nil),       // 30: braid.control.ShowDiffRequest
-	(*Diff)(nil),                  // 31: braid.control.Diff
-	(*DiffTable)(nil),             // 32: braid.control.DiffTable
-	nil,                           // 33: braid.control.Workflow.ServingEntry
+	(*CopyProgress)(nil),          // 27: braid.control.CopyProgress
+	(*TableCopy)(nil),             // 28: braid.control.TableCopy
+	(*Event)(nil),                 // 29: braid.control.Event
+	(*Switch)(nil),                // 30: braid.control.Switch
+	(*StartDiffRequest)(nil),      // 31: braid.control.StartDiffRequest
+	(*ShowDiffRequest)(nil),       // 32: braid.control.ShowDiffRequest
+	(*Diff)(nil),                  // 33: braid.control.Diff
+	(*DiffTable)(nil),             // 34: braid.control.DiffTable
+	nil,                           // 35: braid.control.Workflow.ServingEntry
 }
 var file_api_control_control_proto_depIdxs = []int32{
 	3,  // 0: braid.control.ListKeyspacesResponse.keyspaces:type_name -> braid.control.Keyspace
@@ -2544,56 +2778,58 @@ var file_api_control_control_proto_depIdxs = []int32{
 	18, // 3: braid.control.CreateWorkflowRequest.throttle:type_name -> braid.control.Throttle
 	25, // 4: braid.control.ListWorkflowsResponse.workflows:type_name -> braid.control.Workflow
 	25, // 5: braid.control.WorkflowReply.workflow:type_name -> braid.control.Workflow
-	33, // 6: braid.control.Workflow.serving:type_name -> braid.control.Workflow.ServingEntry
+	35, // 6: braid.control.Workflow.serving:type_name -> braid.control.Workflow.ServingEntry
 	26, // 7: braid.control.Workflow.streams:type_name -> braid.control.Stream
-	27, // 8: braid.control.Workflow.history:type_name -> braid.control.Event
-	28, // 9: braid.control.Workflow.last_switch:type_name -> braid.control.Switch
-	32, // 10: braid.control.Diff.tables:type_name -> braid.control.DiffTable
-	1,  // 11: braid.control.Control.ListKeyspaces:input_type -> braid.control.ListKeyspacesRequest
-	5,  // 12: braid.control.Control.CreateKeyspace:input_type -> braid.control.CreateKeyspaceRequest
-	6,  // 13: braid.control.Control.CreateShards:input_type -> braid.control.CreateShardsRequest
-	7,  // 14: braid.control.Control.DeleteShards:input_type -> braid.control.DeleteShardsRequest
-	8,  // 15: braid.control.Control.ListTablets:input_type -> braid.control.ListTabletsRequest
-	11, // 16: braid.control.Control.ApplyVSchema:input_type -> braid.control.ApplyVSchemaRequest
-	12, // 17: braid.control.Control.ShowVSchema:input_type -> braid.control.ShowVSchemaRequest
-	14, // 18: braid.control.Control.ApplySchema:input_type -> braid.control.ApplySchemaRequest
-	15, // 19: braid.control.Control.ShowRouting:input_type -> braid.control.ShowRoutingRequest
-	17, // 20: braid.control.Control.CreateWorkflow:input_type -> braid.control.CreateWorkflowRequest
-	19, // 21: braid.control.Control.ListWorkflows:input_type -> braid.control.ListWorkflowsRequest
-	21, // 22: braid.control.Control.ShowWorkflow:input_type -> braid.control.ShowWorkflowRequest
-	22, // 23: braid.control.Control.StartWorkflow:input_type -> braid.control.WorkflowRequest
-	22, // 24: braid.control.Control.StopWorkflow:input_type -> braid.control.WorkflowRequest
-	23, // 25: braid.control.Control.SwitchTraffic:input_type -> braid.control.SwitchTrafficRequest
-	23, // 26: braid.control.Control.ReverseTraffic:input_type -> braid.control.SwitchTrafficRequest
-	22, // 27: braid.control.Control.CompleteWorkflow:input_type -> braid.control.WorkflowRequest
-	22, // 28: braid.control.Control.CancelWorkflow:input_type -> braid.control.WorkflowRequest
-	29, // 29: braid.control.Control.StartDiff:input_type -> braid.control.StartDiffRequest
-	30, // 30: braid.control.Control.ShowDiff:input_type -> braid.control.ShowDiffRequest
-	2,  // 31: braid.control.Control.ListKeyspaces:output_type -> braid.control.ListKeyspacesResponse
-	0,  // 32: braid.control.Control.CreateKeyspace:output_type -> braid.control.Change
-	0,  // 33: braid.control.Control.CreateShards:output_type -> braid.control.Change
-	0,  // 34: braid.control.Control.DeleteShards:output_type -> braid.control.Change
-	9,  // 35: braid.control.Control.ListTablets:output_type -> braid.control.ListTabletsResponse
-	0,  // 36: braid.control.Control.ApplyVSchema:output_type -> braid.control.Change
-	13, // 37: braid.control.Control.ShowVSchema:output_type -> braid.control.ShowVSchemaResponse
-	0,  // 38: braid.control.Control.ApplySchema:output_type -> braid.control.Change
-	16, // 39: braid.control.Control.ShowRouting:output_type -> braid.control.ShowRoutingResponse
-	24, // 40: braid.control.Control.CreateWorkflow:output_type -> braid.control.WorkflowReply
-	20, // 41: braid.control.Control.ListWorkflows:output_type -> braid.control.ListWorkflowsResponse
-	25, // 42: braid.control.Control.ShowWorkflow:output_type -> braid.control.Workflow
-	24, // 43: braid.control.Control.StartWorkflow:output_type -> braid.control.WorkflowReply
-	24, // 44: braid.control.Control.StopWorkflow:output_type -> braid.control.WorkflowReply
-	24, // 45: braid.control.Control.SwitchTraffic:output_type -> braid.control.WorkflowReply
-	24, // 46: braid.control.Control.ReverseTraffic:output_type -> braid.control.WorkflowReply
-	24, // 47: braid.control.Control.CompleteWorkflow:output_type -> braid.control.WorkflowReply
-	24, // 48: braid.control.Control.CancelWorkflow:output_type -> braid.control.WorkflowReply
-	31, // 49: braid.control.Control.StartDiff:output_type -> braid.control.Diff
-	31, // 50: braid.control.Control.ShowDiff:output_type -> braid.control.Diff
-	31, // [31:51] is the sub-list for method output_type
-	11, // [11:31] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	29, // 8: braid.control.Workflow.history:type_name -> braid.control.Event
+	30, // 9: braid.control.Workflow.last_switch:type_name -> braid.control.Switch
+	27, // 10: braid.control.Stream.copy:type_name -> braid.control.CopyProgress
+	28, // 11: braid.control.Stream.tables:type_name -> braid.control.TableCopy
+	34, // 12: braid.control.Diff.tables:type_name -> braid.control.DiffTable
+	1,  // 13: braid.control.Control.ListKeyspaces:input_type -> braid.control.ListKeyspacesRequest
+	5,  // 14: braid.control.Control.CreateKeyspace:input_type -> braid.control.CreateKeyspaceRequest
+	6,  // 15: braid.control.Control.CreateShards:input_type -> braid.control.CreateShardsRequest
+	7,  // 16: braid.control.Control.DeleteShards:input_type -> braid.control.DeleteShardsRequest
+	8,  // 17: braid.control.Control.ListTablets:input_type -> braid.control.ListTabletsRequest
+	11, // 18: braid.control.Control.ApplyVSchema:input_type -> braid.control.ApplyVSchemaRequest
+	12, // 19: braid.control.Control.ShowVSchema:input_type -> braid.control.ShowVSchemaRequest
+	14, // 20: braid.control.Control.ApplySchema:input_type -> braid.control.ApplySchemaRequest
+	15, // 21: braid.control.Control.ShowRouting:input_type -> braid.control.ShowRoutingRequest
+	17, // 22: braid.control.Control.CreateWorkflow:input_type -> braid.control.CreateWorkflowRequest
+	19, // 23: braid.control.Control.ListWorkflows:input_type -> braid.control.ListWorkflowsRequest
+	21, // 24: braid.control.Control.ShowWorkflow:input_type -> braid.control.ShowWorkflowRequest
+	22, // 25: braid.control.Control.StartWorkflow:input_type -> braid.control.WorkflowRequest
+	22, // 26: braid.control.Control.StopWorkflow:input_type -> braid.control.WorkflowRequest
+	23, // 27: braid.control.Control.SwitchTraffic:input_type -> braid.control.SwitchTrafficRequest
+	23, // 28: braid.control.Control.ReverseTraffic:input_type -> braid.control.SwitchTrafficRequest
+	22, // 29: braid.control.Control.CompleteWorkflow:input_type -> braid.control.WorkflowRequest
+	22, // 30: braid.control.Control.CancelWorkflow:input_type -> braid.control.WorkflowRequest
+	31, // 31: braid.control.Control.StartDiff:input_type -> braid.control.StartDiffRequest
+	32, // 32: braid.control.Control.ShowDiff:input_type -> braid.control.ShowDiffRequest
+	2,  // 33: braid.control.Control.ListKeyspaces:output_type -> braid.control.ListKeyspacesResponse
+	0,  // 34: braid.control.Control.CreateKeyspace:output_type -> braid.control.Change
+	0,  // 35: braid.control.Control.CreateShards:output_type -> braid.control.Change
+	0,  // 36: braid.control.Control.DeleteShards:output_type -> braid.control.Change
+	9,  // 37: braid.control.Control.ListTablets:output_type -> braid.control.ListTabletsResponse
+	0,  // 38: braid.control.Control.ApplyVSchema:output_type -> braid.control.Change
+	13, // 39: braid.control.Control.ShowVSchema:output_type -> braid.control.ShowVSchemaResponse
+	0,  // 40: braid.control.Control.ApplySchema:output_type -> braid.control.Change
+	16, // 41: braid.control.Control.ShowRouting:output_type -> braid.control.ShowRoutingResponse
+	24, // 42: braid.control.Control.CreateWorkflow:output_type -> braid.control.WorkflowReply
+	20, // 43: braid.control.Control.ListWorkflows:output_type -> braid.control.ListWorkflowsResponse
+	25, // 44: braid.control.Control.ShowWorkflow:output_type -> braid.control.Workflow
+	24, // 45: braid.control.Control.StartWorkflow:output_type -> braid.control.WorkflowReply
+	24, // 46: braid.control.Control.StopWorkflow:output_type -> braid.control.WorkflowReply
+	24, // 47: braid.control.Control.SwitchTraffic:output_type -> braid.control.WorkflowReply
+	24, // 48: braid.control.Control.ReverseTraffic:output_type -> braid.control.WorkflowReply
+	24, // 49: braid.control.Control.CompleteWorkflow:output_type -> braid.control.WorkflowReply
+	24, // 50: braid.control.Control.CancelWorkflow:output_type -> braid.control.WorkflowReply
+	33, // 51: braid.control.Control.StartDiff:output_type -> braid.control.Diff
+	33, // 52: braid.control.Control.ShowDiff:output_type -> braid.control.Diff
+	33, // [33:53] is the sub-list for method output_type
+	13, // [13:33] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_api_control_control_proto_init() }
@@ -2607,7 +2843,7 @@ func file_api_control_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_control_control_proto_rawDesc), len(file_api_control_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

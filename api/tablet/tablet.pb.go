@@ -270,7 +270,8 @@ type Start struct {
 	Position      string                 `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`               // GTID set that the target has applied; the stream goes on after it
 	Rules         []byte                 `protobuf:"bytes,2,opt,name=rules,proto3" json:"rules,omitempty"`                     // JSON of filter.Rules
 	Workflow      string                 `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`               // for logs
-	FromNow       bool                   `protobuf:"varint,4,opt,name=from_now,json=fromNow,proto3" json:"from_now,omitempty"` // ignore position: start at the source's gtid_executed, which the first heartbeat reports
+	FromNow       bool                   `protobuf:"varint,4,opt,name=from_now,json=fromNow,proto3" json:"from_now,omitempty"` // start at the source's gtid_executed, which the first heartbeat reports; it must have position
+	Readers       int32                  `protobuf:"varint,5,opt,name=readers,proto3" json:"readers,omitempty"`                // sessions that read chunks for the workflow's streams; 0: the default
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -331,6 +332,13 @@ func (x *Start) GetFromNow() bool {
 		return x.FromNow
 	}
 	return false
+}
+
+func (x *Start) GetReaders() int32 {
+	if x != nil {
+		return x.Readers
+	}
+	return 0
 }
 
 // Window asks the source to copy one chunk of a table into the stream (DESIGN 5.2).
@@ -689,10 +697,11 @@ type StreamSpec struct {
 	Position       string                 `protobuf:"bytes,6,opt,name=position,proto3" json:"position,omitempty"`                 // "" : copy first
 	StopPosition   string                 `protobuf:"bytes,7,opt,name=stop_position,json=stopPosition,proto3" json:"stop_position,omitempty"`
 	State          string                 `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`                                // Init, Stopped, ...
-	TabletTypes    string                 `protobuf:"bytes,9,opt,name=tablet_types,json=tabletTypes,proto3" json:"tablet_types,omitempty"` // where to read from, in order of preference: "PRIMARY"
+	TabletTypes    string                 `protobuf:"bytes,9,opt,name=tablet_types,json=tabletTypes,proto3" json:"tablet_types,omitempty"` // where the copy reads, in order of preference: "RDONLY,REPLICA,PRIMARY"; empty: PRIMARY
 	Cell           string                 `protobuf:"bytes,10,opt,name=cell,proto3" json:"cell,omitempty"`
 	DbName         string                 `protobuf:"bytes,11,opt,name=db_name,json=dbName,proto3" json:"db_name,omitempty"`
-	Throttle       []byte                 `protobuf:"bytes,12,opt,name=throttle,proto3" json:"throttle,omitempty"` // JSON of throttle.Limits, for the copy; empty: no bounds
+	Throttle       []byte                 `protobuf:"bytes,12,opt,name=throttle,proto3" json:"throttle,omitempty"`                           // JSON of throttle.Limits, for the copy; empty: no bounds
+	CopyReaders    int32                  `protobuf:"varint,13,opt,name=copy_readers,json=copyReaders,proto3" json:"copy_readers,omitempty"` // sessions that read chunks on the source; 0: the default
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -811,6 +820,13 @@ func (x *StreamSpec) GetThrottle() []byte {
 	return nil
 }
 
+func (x *StreamSpec) GetCopyReaders() int32 {
+	if x != nil {
+		return x.CopyReaders
+	}
+	return 0
+}
+
 type StreamStatus struct {
 	state                  protoimpl.MessageState `protogen:"open.v1"`
 	Id                     int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -825,6 +841,8 @@ type StreamStatus struct {
 	TimeUpdatedUs          int64                  `protobuf:"varint,10,opt,name=time_updated_us,json=timeUpdatedUs,proto3" json:"time_updated_us,omitempty"`
 	LagMs                  int64                  `protobuf:"varint,11,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"` // -1 unknown
 	Tables                 []*TableCopy           `protobuf:"bytes,12,rep,name=tables,proto3" json:"tables,omitempty"`
+	ReadsFrom              string                 `protobuf:"bytes,13,opt,name=reads_from,json=readsFrom,proto3" json:"reads_from,omitempty"` // tablet and type, while it runs: "zone1-102 (RDONLY)"
+	Copy                   *CopyProgress          `protobuf:"bytes,14,opt,name=copy,proto3" json:"copy,omitempty"`                            // while it copies
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
 }
@@ -943,19 +961,119 @@ func (x *StreamStatus) GetTables() []*TableCopy {
 	return nil
 }
 
+func (x *StreamStatus) GetReadsFrom() string {
+	if x != nil {
+		return x.ReadsFrom
+	}
+	return ""
+}
+
+func (x *StreamStatus) GetCopy() *CopyProgress {
+	if x != nil {
+		return x.Copy
+	}
+	return nil
+}
+
+// CopyProgress is how a copy goes on now; how far it is, is in the tables.
+type CopyProgress struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	RowsPerSecond  float64                `protobuf:"fixed64,1,opt,name=rows_per_second,json=rowsPerSecond,proto3" json:"rows_per_second,omitempty"`
+	BytesPerSecond float64                `protobuf:"fixed64,2,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	EtaMs          int64                  `protobuf:"varint,3,opt,name=eta_ms,json=etaMs,proto3" json:"eta_ms,omitempty"` // 0: not known
+	Bottleneck     string                 `protobuf:"bytes,4,opt,name=bottleneck,proto3" json:"bottleneck,omitempty"`     // in words
+	Paused         string                 `protobuf:"bytes,5,opt,name=paused,proto3" json:"paused,omitempty"`             // why; "": it is not
+	Writer         string                 `protobuf:"bytes,6,opt,name=writer,proto3" json:"writer,omitempty"`             // how rows are written
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *CopyProgress) Reset() {
+	*x = CopyProgress{}
+	mi := &file_api_tablet_tablet_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyProgress) ProtoMessage() {}
+
+func (x *CopyProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_api_tablet_tablet_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyProgress.ProtoReflect.Descriptor instead.
+func (*CopyProgress) Descriptor() ([]byte, []int) {
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *CopyProgress) GetRowsPerSecond() float64 {
+	if x != nil {
+		return x.RowsPerSecond
+	}
+	return 0
+}
+
+func (x *CopyProgress) GetBytesPerSecond() float64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *CopyProgress) GetEtaMs() int64 {
+	if x != nil {
+		return x.EtaMs
+	}
+	return 0
+}
+
+func (x *CopyProgress) GetBottleneck() string {
+	if x != nil {
+		return x.Bottleneck
+	}
+	return ""
+}
+
+func (x *CopyProgress) GetPaused() string {
+	if x != nil {
+		return x.Paused
+	}
+	return ""
+}
+
+func (x *CopyProgress) GetWriter() string {
+	if x != nil {
+		return x.Writer
+	}
+	return ""
+}
+
 type TableCopy struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
 	RowsCopied    int64                  `protobuf:"varint,2,opt,name=rows_copied,json=rowsCopied,proto3" json:"rows_copied,omitempty"`
 	RowsTotal     int64                  `protobuf:"varint,3,opt,name=rows_total,json=rowsTotal,proto3" json:"rows_total,omitempty"` // estimate
 	Done          bool                   `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
+	BytesCopied   int64                  `protobuf:"varint,5,opt,name=bytes_copied,json=bytesCopied,proto3" json:"bytes_copied,omitempty"` // of cells
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TableCopy) Reset() {
 	*x = TableCopy{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[12]
+	mi := &file_api_tablet_tablet_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -967,7 +1085,7 @@ func (x *TableCopy) String() string {
 func (*TableCopy) ProtoMessage() {}
 
 func (x *TableCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[12]
+	mi := &file_api_tablet_tablet_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -980,7 +1098,7 @@ func (x *TableCopy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableCopy.ProtoReflect.Descriptor instead.
 func (*TableCopy) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{12}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TableCopy) GetTable() string {
@@ -1011,6 +1129,13 @@ func (x *TableCopy) GetDone() bool {
 	return false
 }
 
+func (x *TableCopy) GetBytesCopied() int64 {
+	if x != nil {
+		return x.BytesCopied
+	}
+	return 0
+}
+
 type CreateStreamsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Streams       []*StreamSpec          `protobuf:"bytes,1,rep,name=streams,proto3" json:"streams,omitempty"`
@@ -1020,7 +1145,7 @@ type CreateStreamsRequest struct {
 
 func (x *CreateStreamsRequest) Reset() {
 	*x = CreateStreamsRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[13]
+	mi := &file_api_tablet_tablet_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1157,7 @@ func (x *CreateStreamsRequest) String() string {
 func (*CreateStreamsRequest) ProtoMessage() {}
 
 func (x *CreateStreamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[13]
+	mi := &file_api_tablet_tablet_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1170,7 @@ func (x *CreateStreamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStreamsRequest.ProtoReflect.Descriptor instead.
 func (*CreateStreamsRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{13}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CreateStreamsRequest) GetStreams() []*StreamSpec {
@@ -1064,7 +1189,7 @@ type ListStreamsRequest struct {
 
 func (x *ListStreamsRequest) Reset() {
 	*x = ListStreamsRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[14]
+	mi := &file_api_tablet_tablet_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1201,7 @@ func (x *ListStreamsRequest) String() string {
 func (*ListStreamsRequest) ProtoMessage() {}
 
 func (x *ListStreamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[14]
+	mi := &file_api_tablet_tablet_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1214,7 @@ func (x *ListStreamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStreamsRequest.ProtoReflect.Descriptor instead.
 func (*ListStreamsRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{14}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListStreamsRequest) GetWorkflow() string {
@@ -1108,7 +1233,7 @@ type ListStreamsResponse struct {
 
 func (x *ListStreamsResponse) Reset() {
 	*x = ListStreamsResponse{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[15]
+	mi := &file_api_tablet_tablet_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1120,7 +1245,7 @@ func (x *ListStreamsResponse) String() string {
 func (*ListStreamsResponse) ProtoMessage() {}
 
 func (x *ListStreamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[15]
+	mi := &file_api_tablet_tablet_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1133,7 +1258,7 @@ func (x *ListStreamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStreamsResponse.ProtoReflect.Descriptor instead.
 func (*ListStreamsResponse) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{15}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListStreamsResponse) GetStreams() []*StreamStatus {
@@ -1156,7 +1281,7 @@ type UpdateStreamsRequest struct {
 
 func (x *UpdateStreamsRequest) Reset() {
 	*x = UpdateStreamsRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[16]
+	mi := &file_api_tablet_tablet_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1293,7 @@ func (x *UpdateStreamsRequest) String() string {
 func (*UpdateStreamsRequest) ProtoMessage() {}
 
 func (x *UpdateStreamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[16]
+	mi := &file_api_tablet_tablet_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1306,7 @@ func (x *UpdateStreamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStreamsRequest.ProtoReflect.Descriptor instead.
 func (*UpdateStreamsRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{16}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpdateStreamsRequest) GetWorkflow() string {
@@ -1228,7 +1353,7 @@ type DeleteStreamsRequest struct {
 
 func (x *DeleteStreamsRequest) Reset() {
 	*x = DeleteStreamsRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[17]
+	mi := &file_api_tablet_tablet_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1365,7 @@ func (x *DeleteStreamsRequest) String() string {
 func (*DeleteStreamsRequest) ProtoMessage() {}
 
 func (x *DeleteStreamsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[17]
+	mi := &file_api_tablet_tablet_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1378,7 @@ func (x *DeleteStreamsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStreamsRequest.ProtoReflect.Descriptor instead.
 func (*DeleteStreamsRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{17}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteStreamsRequest) GetWorkflow() string {
@@ -1272,7 +1397,7 @@ type DeleteStreamsResponse struct {
 
 func (x *DeleteStreamsResponse) Reset() {
 	*x = DeleteStreamsResponse{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[18]
+	mi := &file_api_tablet_tablet_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1409,7 @@ func (x *DeleteStreamsResponse) String() string {
 func (*DeleteStreamsResponse) ProtoMessage() {}
 
 func (x *DeleteStreamsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[18]
+	mi := &file_api_tablet_tablet_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1422,7 @@ func (x *DeleteStreamsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStreamsResponse.ProtoReflect.Descriptor instead.
 func (*DeleteStreamsResponse) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{18}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteStreamsResponse) GetDeleted() int32 {
@@ -1317,7 +1442,7 @@ type SchemaRequest struct {
 
 func (x *SchemaRequest) Reset() {
 	*x = SchemaRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[19]
+	mi := &file_api_tablet_tablet_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1454,7 @@ func (x *SchemaRequest) String() string {
 func (*SchemaRequest) ProtoMessage() {}
 
 func (x *SchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[19]
+	mi := &file_api_tablet_tablet_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1467,7 @@ func (x *SchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchemaRequest.ProtoReflect.Descriptor instead.
 func (*SchemaRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{19}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SchemaRequest) GetDbName() string {
@@ -1371,7 +1496,7 @@ type TableSchema struct {
 
 func (x *TableSchema) Reset() {
 	*x = TableSchema{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[20]
+	mi := &file_api_tablet_tablet_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1508,7 @@ func (x *TableSchema) String() string {
 func (*TableSchema) ProtoMessage() {}
 
 func (x *TableSchema) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[20]
+	mi := &file_api_tablet_tablet_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1521,7 @@ func (x *TableSchema) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableSchema.ProtoReflect.Descriptor instead.
 func (*TableSchema) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{20}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *TableSchema) GetName() string {
@@ -1436,7 +1561,7 @@ type SchemaResponse struct {
 
 func (x *SchemaResponse) Reset() {
 	*x = SchemaResponse{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[21]
+	mi := &file_api_tablet_tablet_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1573,7 @@ func (x *SchemaResponse) String() string {
 func (*SchemaResponse) ProtoMessage() {}
 
 func (x *SchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[21]
+	mi := &file_api_tablet_tablet_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1586,7 @@ func (x *SchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchemaResponse.ProtoReflect.Descriptor instead.
 func (*SchemaResponse) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{21}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SchemaResponse) GetTables() []*TableSchema {
@@ -1482,7 +1607,7 @@ type ApplySchemaRequest struct {
 
 func (x *ApplySchemaRequest) Reset() {
 	*x = ApplySchemaRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[22]
+	mi := &file_api_tablet_tablet_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1619,7 @@ func (x *ApplySchemaRequest) String() string {
 func (*ApplySchemaRequest) ProtoMessage() {}
 
 func (x *ApplySchemaRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[22]
+	mi := &file_api_tablet_tablet_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1632,7 @@ func (x *ApplySchemaRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySchemaRequest.ProtoReflect.Descriptor instead.
 func (*ApplySchemaRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{22}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ApplySchemaRequest) GetDbName() string {
@@ -1540,7 +1665,7 @@ type ApplySchemaResponse struct {
 
 func (x *ApplySchemaResponse) Reset() {
 	*x = ApplySchemaResponse{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[23]
+	mi := &file_api_tablet_tablet_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1677,7 @@ func (x *ApplySchemaResponse) String() string {
 func (*ApplySchemaResponse) ProtoMessage() {}
 
 func (x *ApplySchemaResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[23]
+	mi := &file_api_tablet_tablet_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1690,7 @@ func (x *ApplySchemaResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySchemaResponse.ProtoReflect.Descriptor instead.
 func (*ApplySchemaResponse) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{23}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApplySchemaResponse) GetCreated() []string {
@@ -1585,7 +1710,7 @@ type DropTablesRequest struct {
 
 func (x *DropTablesRequest) Reset() {
 	*x = DropTablesRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[24]
+	mi := &file_api_tablet_tablet_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1722,7 @@ func (x *DropTablesRequest) String() string {
 func (*DropTablesRequest) ProtoMessage() {}
 
 func (x *DropTablesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[24]
+	mi := &file_api_tablet_tablet_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1735,7 @@ func (x *DropTablesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropTablesRequest.ProtoReflect.Descriptor instead.
 func (*DropTablesRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{24}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DropTablesRequest) GetDbName() string {
@@ -1635,7 +1760,7 @@ type DropTablesResponse struct {
 
 func (x *DropTablesResponse) Reset() {
 	*x = DropTablesResponse{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[25]
+	mi := &file_api_tablet_tablet_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1772,7 @@ func (x *DropTablesResponse) String() string {
 func (*DropTablesResponse) ProtoMessage() {}
 
 func (x *DropTablesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[25]
+	mi := &file_api_tablet_tablet_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1785,7 @@ func (x *DropTablesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropTablesResponse.ProtoReflect.Descriptor instead.
 func (*DropTablesResponse) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{25}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{26}
 }
 
 type Journal struct {
@@ -1677,7 +1802,7 @@ type Journal struct {
 
 func (x *Journal) Reset() {
 	*x = Journal{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[26]
+	mi := &file_api_tablet_tablet_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1689,7 +1814,7 @@ func (x *Journal) String() string {
 func (*Journal) ProtoMessage() {}
 
 func (x *Journal) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[26]
+	mi := &file_api_tablet_tablet_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1702,7 +1827,7 @@ func (x *Journal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Journal.ProtoReflect.Descriptor instead.
 func (*Journal) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{26}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Journal) GetWorkflow() string {
@@ -1756,7 +1881,7 @@ type WriteJournalRequest struct {
 
 func (x *WriteJournalRequest) Reset() {
 	*x = WriteJournalRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[27]
+	mi := &file_api_tablet_tablet_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1893,7 @@ func (x *WriteJournalRequest) String() string {
 func (*WriteJournalRequest) ProtoMessage() {}
 
 func (x *WriteJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[27]
+	mi := &file_api_tablet_tablet_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +1906,7 @@ func (x *WriteJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteJournalRequest.ProtoReflect.Descriptor instead.
 func (*WriteJournalRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{27}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WriteJournalRequest) GetJournal() *Journal {
@@ -1801,7 +1926,7 @@ type ReadJournalRequest struct {
 
 func (x *ReadJournalRequest) Reset() {
 	*x = ReadJournalRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[28]
+	mi := &file_api_tablet_tablet_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +1938,7 @@ func (x *ReadJournalRequest) String() string {
 func (*ReadJournalRequest) ProtoMessage() {}
 
 func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[28]
+	mi := &file_api_tablet_tablet_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +1951,7 @@ func (x *ReadJournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadJournalRequest.ProtoReflect.Descriptor instead.
 func (*ReadJournalRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{28}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReadJournalRequest) GetWorkflow() string {
@@ -1853,7 +1978,7 @@ type JournalResponse struct {
 
 func (x *JournalResponse) Reset() {
 	*x = JournalResponse{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[29]
+	mi := &file_api_tablet_tablet_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +1990,7 @@ func (x *JournalResponse) String() string {
 func (*JournalResponse) ProtoMessage() {}
 
 func (x *JournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[29]
+	mi := &file_api_tablet_tablet_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2003,7 @@ func (x *JournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalResponse.ProtoReflect.Descriptor instead.
 func (*JournalResponse) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{29}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *JournalResponse) GetJournal() *Journal {
@@ -1906,7 +2031,7 @@ type MaxColumnRequest struct {
 
 func (x *MaxColumnRequest) Reset() {
 	*x = MaxColumnRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[30]
+	mi := &file_api_tablet_tablet_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2043,7 @@ func (x *MaxColumnRequest) String() string {
 func (*MaxColumnRequest) ProtoMessage() {}
 
 func (x *MaxColumnRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[30]
+	mi := &file_api_tablet_tablet_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2056,7 @@ func (x *MaxColumnRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MaxColumnRequest.ProtoReflect.Descriptor instead.
 func (*MaxColumnRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{30}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MaxColumnRequest) GetDbName() string {
@@ -1964,7 +2089,7 @@ type MaxColumnResponse struct {
 
 func (x *MaxColumnResponse) Reset() {
 	*x = MaxColumnResponse{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[31]
+	mi := &file_api_tablet_tablet_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1976,7 +2101,7 @@ func (x *MaxColumnResponse) String() string {
 func (*MaxColumnResponse) ProtoMessage() {}
 
 func (x *MaxColumnResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[31]
+	mi := &file_api_tablet_tablet_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1989,7 +2114,7 @@ func (x *MaxColumnResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MaxColumnResponse.ProtoReflect.Descriptor instead.
 func (*MaxColumnResponse) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{31}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MaxColumnResponse) GetValue() int64 {
@@ -2010,7 +2135,7 @@ type RaiseSequenceRequest struct {
 
 func (x *RaiseSequenceRequest) Reset() {
 	*x = RaiseSequenceRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[32]
+	mi := &file_api_tablet_tablet_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2147,7 @@ func (x *RaiseSequenceRequest) String() string {
 func (*RaiseSequenceRequest) ProtoMessage() {}
 
 func (x *RaiseSequenceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[32]
+	mi := &file_api_tablet_tablet_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2160,7 @@ func (x *RaiseSequenceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseSequenceRequest.ProtoReflect.Descriptor instead.
 func (*RaiseSequenceRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{32}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RaiseSequenceRequest) GetDbName() string {
@@ -2068,7 +2193,7 @@ type RaiseSequenceResponse struct {
 
 func (x *RaiseSequenceResponse) Reset() {
 	*x = RaiseSequenceResponse{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[33]
+	mi := &file_api_tablet_tablet_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2205,7 @@ func (x *RaiseSequenceResponse) String() string {
 func (*RaiseSequenceResponse) ProtoMessage() {}
 
 func (x *RaiseSequenceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[33]
+	mi := &file_api_tablet_tablet_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2218,7 @@ func (x *RaiseSequenceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseSequenceResponse.ProtoReflect.Descriptor instead.
 func (*RaiseSequenceResponse) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{33}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RaiseSequenceResponse) GetNext() int64 {
@@ -2115,7 +2240,7 @@ type StartDiffRequest struct {
 
 func (x *StartDiffRequest) Reset() {
 	*x = StartDiffRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[34]
+	mi := &file_api_tablet_tablet_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2252,7 @@ func (x *StartDiffRequest) String() string {
 func (*StartDiffRequest) ProtoMessage() {}
 
 func (x *StartDiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[34]
+	mi := &file_api_tablet_tablet_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2265,7 @@ func (x *StartDiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartDiffRequest.ProtoReflect.Descriptor instead.
 func (*StartDiffRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{34}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StartDiffRequest) GetUuid() string {
@@ -2181,7 +2306,7 @@ type ShowDiffRequest struct {
 
 func (x *ShowDiffRequest) Reset() {
 	*x = ShowDiffRequest{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[35]
+	mi := &file_api_tablet_tablet_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2318,7 @@ func (x *ShowDiffRequest) String() string {
 func (*ShowDiffRequest) ProtoMessage() {}
 
 func (x *ShowDiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[35]
+	mi := &file_api_tablet_tablet_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2331,7 @@ func (x *ShowDiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowDiffRequest.ProtoReflect.Descriptor instead.
 func (*ShowDiffRequest) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{35}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ShowDiffRequest) GetUuid() string {
@@ -2236,7 +2361,7 @@ type DiffResponse struct {
 
 func (x *DiffResponse) Reset() {
 	*x = DiffResponse{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[36]
+	mi := &file_api_tablet_tablet_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2373,7 @@ func (x *DiffResponse) String() string {
 func (*DiffResponse) ProtoMessage() {}
 
 func (x *DiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[36]
+	mi := &file_api_tablet_tablet_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2386,7 @@ func (x *DiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
 func (*DiffResponse) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{36}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DiffResponse) GetUuid() string {
@@ -2316,7 +2441,7 @@ type TableDiff struct {
 
 func (x *TableDiff) Reset() {
 	*x = TableDiff{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[37]
+	mi := &file_api_tablet_tablet_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2328,7 +2453,7 @@ func (x *TableDiff) String() string {
 func (*TableDiff) ProtoMessage() {}
 
 func (x *TableDiff) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[37]
+	mi := &file_api_tablet_tablet_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2341,7 +2466,7 @@ func (x *TableDiff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableDiff.ProtoReflect.Descriptor instead.
 func (*TableDiff) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{37}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TableDiff) GetTable() string {
@@ -2418,7 +2543,7 @@ type RowDiff struct {
 
 func (x *RowDiff) Reset() {
 	*x = RowDiff{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[38]
+	mi := &file_api_tablet_tablet_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2430,7 +2555,7 @@ func (x *RowDiff) String() string {
 func (*RowDiff) ProtoMessage() {}
 
 func (x *RowDiff) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[38]
+	mi := &file_api_tablet_tablet_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2443,7 +2568,7 @@ func (x *RowDiff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RowDiff.ProtoReflect.Descriptor instead.
 func (*RowDiff) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{38}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RowDiff) GetKind() string {
@@ -2478,7 +2603,7 @@ type Cell struct {
 
 func (x *Cell) Reset() {
 	*x = Cell{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[39]
+	mi := &file_api_tablet_tablet_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2490,7 +2615,7 @@ func (x *Cell) String() string {
 func (*Cell) ProtoMessage() {}
 
 func (x *Cell) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[39]
+	mi := &file_api_tablet_tablet_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2628,7 @@ func (x *Cell) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cell.ProtoReflect.Descriptor instead.
 func (*Cell) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{39}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Cell) GetColumn() string {
@@ -2538,7 +2663,7 @@ type CellDiff struct {
 
 func (x *CellDiff) Reset() {
 	*x = CellDiff{}
-	mi := &file_api_tablet_tablet_proto_msgTypes[40]
+	mi := &file_api_tablet_tablet_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2550,7 +2675,7 @@ func (x *CellDiff) String() string {
 func (*CellDiff) ProtoMessage() {}
 
 func (x *CellDiff) ProtoReflect() protoreflect.Message {
-	mi := &file_api_tablet_tablet_proto_msgTypes[40]
+	mi := &file_api_tablet_tablet_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2563,7 +2688,7 @@ func (x *CellDiff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CellDiff.ProtoReflect.Descriptor instead.
 func (*CellDiff) Descriptor() ([]byte, []int) {
-	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{40}
+	return file_api_tablet_tablet_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CellDiff) GetColumn() string {
@@ -2609,12 +2734,13 @@ const file_api_tablet_tablet_proto_rawDesc = "" +
 	"\rStreamRequest\x12+\n" +
 	"\x05start\x18\x01 \x01(\v2\x13.braid.tablet.StartH\x00R\x05start\x12.\n" +
 	"\x06window\x18\x02 \x01(\v2\x14.braid.tablet.WindowH\x00R\x06windowB\t\n" +
-	"\arequest\"p\n" +
+	"\arequest\"\x8a\x01\n" +
 	"\x05Start\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\tR\bposition\x12\x14\n" +
 	"\x05rules\x18\x02 \x01(\fR\x05rules\x12\x1a\n" +
 	"\bworkflow\x18\x03 \x01(\tR\bworkflow\x12\x19\n" +
-	"\bfrom_now\x18\x04 \x01(\bR\afromNow\"\xb9\x01\n" +
+	"\bfrom_now\x18\x04 \x01(\bR\afromNow\x12\x18\n" +
+	"\areaders\x18\x05 \x01(\x05R\areaders\"\xb9\x01\n" +
 	"\x06Window\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05table\x18\x02 \x01(\tR\x05table\x12\x14\n" +
@@ -2640,7 +2766,7 @@ const file_api_tablet_tablet_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\x03R\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"5\n" +
 	"\x17WaitForPositionResponse\x12\x1a\n" +
-	"\bposition\x18\x01 \x01(\tR\bposition\"\xea\x02\n" +
+	"\bposition\x18\x01 \x01(\tR\bposition\"\x8d\x03\n" +
 	"\n" +
 	"StreamSpec\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12'\n" +
@@ -2655,7 +2781,8 @@ const file_api_tablet_tablet_proto_rawDesc = "" +
 	"\x04cell\x18\n" +
 	" \x01(\tR\x04cell\x12\x17\n" +
 	"\adb_name\x18\v \x01(\tR\x06dbName\x12\x1a\n" +
-	"\bthrottle\x18\f \x01(\fR\bthrottle\"\xa6\x03\n" +
+	"\bthrottle\x18\f \x01(\fR\bthrottle\x12!\n" +
+	"\fcopy_readers\x18\r \x01(\x05R\vcopyReaders\"\xf5\x03\n" +
 	"\fStreamStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\x12,\n" +
 	"\x04spec\x18\x02 \x01(\v2\x18.braid.tablet.StreamSpecR\x04spec\x12\x14\n" +
@@ -2671,14 +2798,27 @@ const file_api_tablet_tablet_proto_rawDesc = "" +
 	"\x0ftime_updated_us\x18\n" +
 	" \x01(\x03R\rtimeUpdatedUs\x12\x15\n" +
 	"\x06lag_ms\x18\v \x01(\x03R\x05lagMs\x12/\n" +
-	"\x06tables\x18\f \x03(\v2\x17.braid.tablet.TableCopyR\x06tables\"u\n" +
+	"\x06tables\x18\f \x03(\v2\x17.braid.tablet.TableCopyR\x06tables\x12\x1d\n" +
+	"\n" +
+	"reads_from\x18\r \x01(\tR\treadsFrom\x12.\n" +
+	"\x04copy\x18\x0e \x01(\v2\x1a.braid.tablet.CopyProgressR\x04copy\"\xc7\x01\n" +
+	"\fCopyProgress\x12&\n" +
+	"\x0frows_per_second\x18\x01 \x01(\x01R\rrowsPerSecond\x12(\n" +
+	"\x10bytes_per_second\x18\x02 \x01(\x01R\x0ebytesPerSecond\x12\x15\n" +
+	"\x06eta_ms\x18\x03 \x01(\x03R\x05etaMs\x12\x1e\n" +
+	"\n" +
+	"bottleneck\x18\x04 \x01(\tR\n" +
+	"bottleneck\x12\x16\n" +
+	"\x06paused\x18\x05 \x01(\tR\x06paused\x12\x16\n" +
+	"\x06writer\x18\x06 \x01(\tR\x06writer\"\x98\x01\n" +
 	"\tTableCopy\x12\x14\n" +
 	"\x05table\x18\x01 \x01(\tR\x05table\x12\x1f\n" +
 	"\vrows_copied\x18\x02 \x01(\x03R\n" +
 	"rowsCopied\x12\x1d\n" +
 	"\n" +
 	"rows_total\x18\x03 \x01(\x03R\trowsTotal\x12\x12\n" +
-	"\x04done\x18\x04 \x01(\bR\x04done\"J\n" +
+	"\x04done\x18\x04 \x01(\bR\x04done\x12!\n" +
+	"\fbytes_copied\x18\x05 \x01(\x03R\vbytesCopied\"J\n" +
 	"\x14CreateStreamsRequest\x122\n" +
 	"\astreams\x18\x01 \x03(\v2\x18.braid.tablet.StreamSpecR\astreams\"0\n" +
 	"\x12ListStreamsRequest\x12\x1a\n" +
@@ -2829,7 +2969,7 @@ func file_api_tablet_tablet_proto_rawDescGZIP() []byte {
 	return file_api_tablet_tablet_proto_rawDescData
 }
 
-var file_api_tablet_tablet_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_api_tablet_tablet_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_api_tablet_tablet_proto_goTypes = []any{
 	(*StatusRequest)(nil),           // 0: braid.tablet.StatusRequest
 	(*StatusResponse)(nil),          // 1: braid.tablet.StatusResponse
@@ -2843,100 +2983,102 @@ var file_api_tablet_tablet_proto_goTypes = []any{
 	(*WaitForPositionResponse)(nil), // 9: braid.tablet.WaitForPositionResponse
 	(*StreamSpec)(nil),              // 10: braid.tablet.StreamSpec
 	(*StreamStatus)(nil),            // 11: braid.tablet.StreamStatus
-	(*TableCopy)(nil),               // 12: braid.tablet.TableCopy
-	(*CreateStreamsRequest)(nil),    // 13: braid.tablet.CreateStreamsRequest
-	(*ListStreamsRequest)(nil),      // 14: braid.tablet.ListStreamsRequest
-	(*ListStreamsResponse)(nil),     // 15: braid.tablet.ListStreamsResponse
-	(*UpdateStreamsRequest)(nil),    // 16: braid.tablet.UpdateStreamsRequest
-	(*DeleteStreamsRequest)(nil),    // 17: braid.tablet.DeleteStreamsRequest
-	(*DeleteStreamsResponse)(nil),   // 18: braid.tablet.DeleteStreamsResponse
-	(*SchemaRequest)(nil),           // 19: braid.tablet.SchemaRequest
-	(*TableSchema)(nil),             // 20: braid.tablet.TableSchema
-	(*SchemaResponse)(nil),          // 21: braid.tablet.SchemaResponse
-	(*ApplySchemaRequest)(nil),      // 22: braid.tablet.ApplySchemaRequest
-	(*ApplySchemaResponse)(nil),     // 23: braid.tablet.ApplySchemaResponse
-	(*DropTablesRequest)(nil),       // 24: braid.tablet.DropTablesRequest
-	(*DropTablesResponse)(nil),      // 25: braid.tablet.DropTablesResponse
-	(*Journal)(nil),                 // 26: braid.tablet.Journal
-	(*WriteJournalRequest)(nil),     // 27: braid.tablet.WriteJournalRequest
-	(*ReadJournalRequest)(nil),      // 28: braid.tablet.ReadJournalRequest
-	(*JournalResponse)(nil),         // 29: braid.tablet.JournalResponse
-	(*MaxColumnRequest)(nil),        // 30: braid.tablet.MaxColumnRequest
-	(*MaxColumnResponse)(nil),       // 31: braid.tablet.MaxColumnResponse
-	(*RaiseSequenceRequest)(nil),    // 32: braid.tablet.RaiseSequenceRequest
-	(*RaiseSequenceResponse)(nil),   // 33: braid.tablet.RaiseSequenceResponse
-	(*StartDiffRequest)(nil),        // 34: braid.tablet.StartDiffRequest
-	(*ShowDiffRequest)(nil),         // 35: braid.tablet.ShowDiffRequest
-	(*DiffResponse)(nil),            // 36: braid.tablet.DiffResponse
-	(*TableDiff)(nil),               // 37: braid.tablet.TableDiff
-	(*RowDiff)(nil),                 // 38: braid.tablet.RowDiff
-	(*Cell)(nil),                    // 39: braid.tablet.Cell
-	(*CellDiff)(nil),                // 40: braid.tablet.CellDiff
-	nil,                             // 41: braid.tablet.WaitForPositionRequest.PositionsEntry
-	nil,                             // 42: braid.tablet.UpdateStreamsRequest.PositionsEntry
-	nil,                             // 43: braid.tablet.Journal.SourcePositionsEntry
-	nil,                             // 44: braid.tablet.Journal.TargetPositionsEntry
+	(*CopyProgress)(nil),            // 12: braid.tablet.CopyProgress
+	(*TableCopy)(nil),               // 13: braid.tablet.TableCopy
+	(*CreateStreamsRequest)(nil),    // 14: braid.tablet.CreateStreamsRequest
+	(*ListStreamsRequest)(nil),      // 15: braid.tablet.ListStreamsRequest
+	(*ListStreamsResponse)(nil),     // 16: braid.tablet.ListStreamsResponse
+	(*UpdateStreamsRequest)(nil),    // 17: braid.tablet.UpdateStreamsRequest
+	(*DeleteStreamsRequest)(nil),    // 18: braid.tablet.DeleteStreamsRequest
+	(*DeleteStreamsResponse)(nil),   // 19: braid.tablet.DeleteStreamsResponse
+	(*SchemaRequest)(nil),           // 20: braid.tablet.SchemaRequest
+	(*TableSchema)(nil),             // 21: braid.tablet.TableSchema
+	(*SchemaResponse)(nil),          // 22: braid.tablet.SchemaResponse
+	(*ApplySchemaRequest)(nil),      // 23: braid.tablet.ApplySchemaRequest
+	(*ApplySchemaResponse)(nil),     // 24: braid.tablet.ApplySchemaResponse
+	(*DropTablesRequest)(nil),       // 25: braid.tablet.DropTablesRequest
+	(*DropTablesResponse)(nil),      // 26: braid.tablet.DropTablesResponse
+	(*Journal)(nil),                 // 27: braid.tablet.Journal
+	(*WriteJournalRequest)(nil),     // 28: braid.tablet.WriteJournalRequest
+	(*ReadJournalRequest)(nil),      // 29: braid.tablet.ReadJournalRequest
+	(*JournalResponse)(nil),         // 30: braid.tablet.JournalResponse
+	(*MaxColumnRequest)(nil),        // 31: braid.tablet.MaxColumnRequest
+	(*MaxColumnResponse)(nil),       // 32: braid.tablet.MaxColumnResponse
+	(*RaiseSequenceRequest)(nil),    // 33: braid.tablet.RaiseSequenceRequest
+	(*RaiseSequenceResponse)(nil),   // 34: braid.tablet.RaiseSequenceResponse
+	(*StartDiffRequest)(nil),        // 35: braid.tablet.StartDiffRequest
+	(*ShowDiffRequest)(nil),         // 36: braid.tablet.ShowDiffRequest
+	(*DiffResponse)(nil),            // 37: braid.tablet.DiffResponse
+	(*TableDiff)(nil),               // 38: braid.tablet.TableDiff
+	(*RowDiff)(nil),                 // 39: braid.tablet.RowDiff
+	(*Cell)(nil),                    // 40: braid.tablet.Cell
+	(*CellDiff)(nil),                // 41: braid.tablet.CellDiff
+	nil,                             // 42: braid.tablet.WaitForPositionRequest.PositionsEntry
+	nil,                             // 43: braid.tablet.UpdateStreamsRequest.PositionsEntry
+	nil,                             // 44: braid.tablet.Journal.SourcePositionsEntry
+	nil,                             // 45: braid.tablet.Journal.TargetPositionsEntry
 }
 var file_api_tablet_tablet_proto_depIdxs = []int32{
 	3,  // 0: braid.tablet.StreamRequest.start:type_name -> braid.tablet.Start
 	4,  // 1: braid.tablet.StreamRequest.window:type_name -> braid.tablet.Window
-	41, // 2: braid.tablet.WaitForPositionRequest.positions:type_name -> braid.tablet.WaitForPositionRequest.PositionsEntry
+	42, // 2: braid.tablet.WaitForPositionRequest.positions:type_name -> braid.tablet.WaitForPositionRequest.PositionsEntry
 	10, // 3: braid.tablet.StreamStatus.spec:type_name -> braid.tablet.StreamSpec
-	12, // 4: braid.tablet.StreamStatus.tables:type_name -> braid.tablet.TableCopy
-	10, // 5: braid.tablet.CreateStreamsRequest.streams:type_name -> braid.tablet.StreamSpec
-	11, // 6: braid.tablet.ListStreamsResponse.streams:type_name -> braid.tablet.StreamStatus
-	42, // 7: braid.tablet.UpdateStreamsRequest.positions:type_name -> braid.tablet.UpdateStreamsRequest.PositionsEntry
-	20, // 8: braid.tablet.SchemaResponse.tables:type_name -> braid.tablet.TableSchema
-	20, // 9: braid.tablet.ApplySchemaRequest.tables:type_name -> braid.tablet.TableSchema
-	43, // 10: braid.tablet.Journal.source_positions:type_name -> braid.tablet.Journal.SourcePositionsEntry
-	44, // 11: braid.tablet.Journal.target_positions:type_name -> braid.tablet.Journal.TargetPositionsEntry
-	26, // 12: braid.tablet.WriteJournalRequest.journal:type_name -> braid.tablet.Journal
-	26, // 13: braid.tablet.JournalResponse.journal:type_name -> braid.tablet.Journal
-	37, // 14: braid.tablet.DiffResponse.tables:type_name -> braid.tablet.TableDiff
-	38, // 15: braid.tablet.TableDiff.rows:type_name -> braid.tablet.RowDiff
-	39, // 16: braid.tablet.RowDiff.key:type_name -> braid.tablet.Cell
-	40, // 17: braid.tablet.RowDiff.columns:type_name -> braid.tablet.CellDiff
-	39, // 18: braid.tablet.CellDiff.source:type_name -> braid.tablet.Cell
-	39, // 19: braid.tablet.CellDiff.target:type_name -> braid.tablet.Cell
-	0,  // 20: braid.tablet.Tablet.Status:input_type -> braid.tablet.StatusRequest
-	2,  // 21: braid.tablet.Tablet.Stream:input_type -> braid.tablet.StreamRequest
-	6,  // 22: braid.tablet.Tablet.AwaitFence:input_type -> braid.tablet.AwaitFenceRequest
-	8,  // 23: braid.tablet.Tablet.WaitForPosition:input_type -> braid.tablet.WaitForPositionRequest
-	13, // 24: braid.tablet.Tablet.CreateStreams:input_type -> braid.tablet.CreateStreamsRequest
-	14, // 25: braid.tablet.Tablet.ListStreams:input_type -> braid.tablet.ListStreamsRequest
-	16, // 26: braid.tablet.Tablet.UpdateStreams:input_type -> braid.tablet.UpdateStreamsRequest
-	17, // 27: braid.tablet.Tablet.DeleteStreams:input_type -> braid.tablet.DeleteStreamsRequest
-	19, // 28: braid.tablet.Tablet.Schema:input_type -> braid.tablet.SchemaRequest
-	22, // 29: braid.tablet.Tablet.ApplySchema:input_type -> braid.tablet.ApplySchemaRequest
-	24, // 30: braid.tablet.Tablet.DropTables:input_type -> braid.tablet.DropTablesRequest
-	27, // 31: braid.tablet.Tablet.WriteJournal:input_type -> braid.tablet.WriteJournalRequest
-	28, // 32: braid.tablet.Tablet.ReadJournal:input_type -> braid.tablet.ReadJournalRequest
-	30, // 33: braid.tablet.Tablet.MaxColumn:input_type -> braid.tablet.MaxColumnRequest
-	32, // 34: braid.tablet.Tablet.RaiseSequence:input_type -> braid.tablet.RaiseSequenceRequest
-	34, // 35: braid.tablet.Tablet.StartDiff:input_type -> braid.tablet.StartDiffRequest
-	35, // 36: braid.tablet.Tablet.ShowDiff:input_type -> braid.tablet.ShowDiffRequest
-	1,  // 37: braid.tablet.Tablet.Status:output_type -> braid.tablet.StatusResponse
-	5,  // 38: braid.tablet.Tablet.Stream:output_type -> braid.tablet.StreamResponse
-	7,  // 39: braid.tablet.Tablet.AwaitFence:output_type -> braid.tablet.AwaitFenceResponse
-	9,  // 40: braid.tablet.Tablet.WaitForPosition:output_type -> braid.tablet.WaitForPositionResponse
-	15, // 41: braid.tablet.Tablet.CreateStreams:output_type -> braid.tablet.ListStreamsResponse
-	15, // 42: braid.tablet.Tablet.ListStreams:output_type -> braid.tablet.ListStreamsResponse
-	15, // 43: braid.tablet.Tablet.UpdateStreams:output_type -> braid.tablet.ListStreamsResponse
-	18, // 44: braid.tablet.Tablet.DeleteStreams:output_type -> braid.tablet.DeleteStreamsResponse
-	21, // 45: braid.tablet.Tablet.Schema:output_type -> braid.tablet.SchemaResponse
-	23, // 46: braid.tablet.Tablet.ApplySchema:output_type -> braid.tablet.ApplySchemaResponse
-	25, // 47: braid.tablet.Tablet.DropTables:output_type -> braid.tablet.DropTablesResponse
-	29, // 48: braid.tablet.Tablet.WriteJournal:output_type -> braid.tablet.JournalResponse
-	29, // 49: braid.tablet.Tablet.ReadJournal:output_type -> braid.tablet.JournalResponse
-	31, // 50: braid.tablet.Tablet.MaxColumn:output_type -> braid.tablet.MaxColumnResponse
-	33, // 51: braid.tablet.Tablet.RaiseSequence:output_type -> braid.tablet.RaiseSequenceResponse
-	36, // 52: braid.tablet.Tablet.StartDiff:output_type -> braid.tablet.DiffResponse
-	36, // 53: braid.tablet.Tablet.ShowDiff:output_type -> braid.tablet.DiffResponse
-	37, // [37:54] is the sub-list for method output_type
-	20, // [20:37] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	13, // 4: braid.tablet.StreamStatus.tables:type_name -> braid.tablet.TableCopy
+	12, // 5: braid.tablet.StreamStatus.copy:type_name -> braid.tablet.CopyProgress
+	10, // 6: braid.tablet.CreateStreamsRequest.streams:type_name -> braid.tablet.StreamSpec
+	11, // 7: braid.tablet.ListStreamsResponse.streams:type_name -> braid.tablet.StreamStatus
+	43, // 8: braid.tablet.UpdateStreamsRequest.positions:type_name -> braid.tablet.UpdateStreamsRequest.PositionsEntry
+	21, // 9: braid.tablet.SchemaResponse.tables:type_name -> braid.tablet.TableSchema
+	21, // 10: braid.tablet.ApplySchemaRequest.tables:type_name -> braid.tablet.TableSchema
+	44, // 11: braid.tablet.Journal.source_positions:type_name -> braid.tablet.Journal.SourcePositionsEntry
+	45, // 12: braid.tablet.Journal.target_positions:type_name -> braid.tablet.Journal.TargetPositionsEntry
+	27, // 13: braid.tablet.WriteJournalRequest.journal:type_name -> braid.tablet.Journal
+	27, // 14: braid.tablet.JournalResponse.journal:type_name -> braid.tablet.Journal
+	38, // 15: braid.tablet.DiffResponse.tables:type_name -> braid.tablet.TableDiff
+	39, // 16: braid.tablet.TableDiff.rows:type_name -> braid.tablet.RowDiff
+	40, // 17: braid.tablet.RowDiff.key:type_name -> braid.tablet.Cell
+	41, // 18: braid.tablet.RowDiff.columns:type_name -> braid.tablet.CellDiff
+	40, // 19: braid.tablet.CellDiff.source:type_name -> braid.tablet.Cell
+	40, // 20: braid.tablet.CellDiff.target:type_name -> braid.tablet.Cell
+	0,  // 21: braid.tablet.Tablet.Status:input_type -> braid.tablet.StatusRequest
+	2,  // 22: braid.tablet.Tablet.Stream:input_type -> braid.tablet.StreamRequest
+	6,  // 23: braid.tablet.Tablet.AwaitFence:input_type -> braid.tablet.AwaitFenceRequest
+	8,  // 24: braid.tablet.Tablet.WaitForPosition:input_type -> braid.tablet.WaitForPositionRequest
+	14, // 25: braid.tablet.Tablet.CreateStreams:input_type -> braid.tablet.CreateStreamsRequest
+	15, // 26: braid.tablet.Tablet.ListStreams:input_type -> braid.tablet.ListStreamsRequest
+	17, // 27: braid.tablet.Tablet.UpdateStreams:input_type -> braid.tablet.UpdateStreamsRequest
+	18, // 28: braid.tablet.Tablet.DeleteStreams:input_type -> braid.tablet.DeleteStreamsRequest
+	20, // 29: braid.tablet.Tablet.Schema:input_type -> braid.tablet.SchemaRequest
+	23, // 30: braid.tablet.Tablet.ApplySchema:input_type -> braid.tablet.ApplySchemaRequest
+	25, // 31: braid.tablet.Tablet.DropTables:input_type -> braid.tablet.DropTablesRequest
+	28, // 32: braid.tablet.Tablet.WriteJournal:input_type -> braid.tablet.WriteJournalRequest
+	29, // 33: braid.tablet.Tablet.ReadJournal:input_type -> braid.tablet.ReadJournalRequest
+	31, // 34: braid.tablet.Tablet.MaxColumn:input_type -> braid.tablet.MaxColumnRequest
+	33, // 35: braid.tablet.Tablet.RaiseSequence:input_type -> braid.tablet.RaiseSequenceRequest
+	35, // 36: braid.tablet.Tablet.StartDiff:input_type -> braid.tablet.StartDiffRequest
+	36, // 37: braid.tablet.Tablet.ShowDiff:input_type -> braid.tablet.ShowDiffRequest
+	1,  // 38: braid.tablet.Tablet.Status:output_type -> braid.tablet.StatusResponse
+	5,  // 39: braid.tablet.Tablet.Stream:output_type -> braid.tablet.StreamResponse
+	7,  // 40: braid.tablet.Tablet.AwaitFence:output_type -> braid.tablet.AwaitFenceResponse
+	9,  // 41: braid.tablet.Tablet.WaitForPosition:output_type -> braid.tablet.WaitForPositionResponse
+	16, // 42: braid.tablet.Tablet.CreateStreams:output_type -> braid.tablet.ListStreamsResponse
+	16, // 43: braid.tablet.Tablet.ListStreams:output_type -> braid.tablet.ListStreamsResponse
+	16, // 44: braid.tablet.Tablet.UpdateStreams:output_type -> braid.tablet.ListStreamsResponse
+	19, // 45: braid.tablet.Tablet.DeleteStreams:output_type -> braid.tablet.DeleteStreamsResponse
+	22, // 46: braid.tablet.Tablet.Schema:output_type -> braid.tablet.SchemaResponse
+	24, // 47: braid.tablet.Tablet.ApplySchema:output_type -> braid.tablet.ApplySchemaResponse
+	26, // 48: braid.tablet.Tablet.DropTables:output_type -> braid.tablet.DropTablesResponse
+	30, // 49: braid.tablet.Tablet.WriteJournal:output_type -> braid.tablet.JournalResponse
+	30, // 50: braid.tablet.Tablet.ReadJournal:output_type -> braid.tablet.JournalResponse
+	32, // 51: braid.tablet.Tablet.MaxColumn:output_type -> braid.tablet.MaxColumnResponse
+	34, // 52: braid.tablet.Tablet.RaiseSequence:output_type -> braid.tablet.RaiseSequenceResponse
+	37, // 53: braid.tablet.Tablet.StartDiff:output_type -> braid.tablet.DiffResponse
+	37, // 54: braid.tablet.Tablet.ShowDiff:output_type -> braid.tablet.DiffResponse
+	38, // [38:55] is the sub-list for method output_type
+	21, // [21:38] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_api_tablet_tablet_proto_init() }
@@ -2954,7 +3096,7 @@ func file_api_tablet_tablet_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_tablet_tablet_proto_rawDesc), len(file_api_tablet_tablet_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,8 @@ type makerFlags struct {
 	timeout                    time.Duration
 	throttle                   controlpb.Throttle
 	replicaLag, commitLatency  time.Duration
+	tabletTypes                []string
+	copyReaders                int
 }
 
 func (a *app) moveCmd() *cobra.Command {
@@ -33,7 +35,8 @@ func (a *app) moveCmd() *cobra.Command {
 		Example: "  braid move orders --source commerce --target customer --tables customer,corder --wait",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.create(cmd.Context(), &f, &controlpb.CreateWorkflowRequest{Name: args[0], Type: "move", Throttle: f.bounds(),
-				SourceKeyspace: f.keyspace, TargetKeyspace: f.target, Tables: f.tables, Stopped: f.stopped, DryRun: f.dryRun})
+				SourceKeyspace: f.keyspace, TargetKeyspace: f.target, Tables: f.tables, Stopped: f.stopped, DryRun: f.dryRun,
+				TabletTypes: upper(f.tabletTypes), CopyReaders: int32(f.copyReaders)})
 		}}
 	cmd.Flags().StringVar(&f.keyspace, "source", "", "keyspace that has the tables")
 	cmd.Flags().StringVar(&f.target, "target", "", "keyspace that gets them")
@@ -50,7 +53,7 @@ func (a *app) reshardCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.create(cmd.Context(), &f, &controlpb.CreateWorkflowRequest{Name: args[0], Type: "reshard", Throttle: f.bounds(),
 				SourceKeyspace: f.keyspace, TargetKeyspace: f.keyspace, SourceShards: f.sourceShards, TargetShards: f.targetShards,
-				Stopped: f.stopped, DryRun: f.dryRun})
+				Stopped: f.stopped, DryRun: f.dryRun, TabletTypes: upper(f.tabletTypes), CopyReaders: int32(f.copyReaders)})
 		}}
 	cmd.Flags().StringVar(&f.keyspace, "keyspace", "", "keyspace to reshard")
 	cmd.Flags().StringSliceVar(&f.sourceShards, "source-shards", nil, "shards that serve now")
@@ -66,6 +69,9 @@ func (a *app) makerFlags(cmd *cobra.Command, f *makerFlags) {
 	timeoutFlag(cmd, &f.timeout)
 	dryRunFlag(cmd, &f.dryRun)
 	fl := cmd.Flags()
+	fl.StringSliceVar(&f.tabletTypes, "tablet-types", nil, "tablets that the copy reads, in order of preference; what follows is read from the primary, if it is one of them "+
+		"(default rdonly,replica,primary)")
+	fl.IntVar(&f.copyReaders, "copy-readers", 0, "sessions that read the tables of a source at the same time (default 4)")
 	fl.Int64Var(&f.throttle.SourceHistory, "max-source-history", 0, "pause the copy while the source's history list is longer (0: no bound, as below)")
 	fl.DurationVar(&f.replicaLag, "max-replica-lag", 0, "pause the copy while a replica of the source's or the target's shard is further behind")
 	fl.DurationVar(&f.commitLatency, "max-commit-latency", 0, "pause the copy while commits of the target take longer")

@@ -77,7 +77,9 @@ func sameRequest(s *workflow.State, req *controlpb.CreateWorkflowRequest) bool {
 		target = req.SourceKeyspace
 	}
 	return string(s.Spec.Type) == req.Type && s.Spec.SourceKeyspace == req.SourceKeyspace && s.Spec.TargetKeyspace == target &&
-		fits(req.SourceShards, s.Spec.SourceShards) && fits(req.TargetShards, s.Spec.TargetShards) && sameTables(s, req.Tables)
+		fits(req.SourceShards, s.Spec.SourceShards) && fits(req.TargetShards, s.Spec.TargetShards) && sameTables(s, req.Tables) &&
+		(len(req.TabletTypes) == 0 || slices.EqualFunc(req.TabletTypes, s.Spec.TabletTypes, func(name string, t topo.TabletType) bool { return name == string(t) })) &&
+		(req.CopyReaders == 0 || int(req.CopyReaders) == s.Spec.CopyReaders)
 }
 
 func sameTables(s *workflow.State, asked []string) bool {

@@ -56,6 +56,9 @@ func (p *preflight) names(ctx context.Context) error {
 			return errs.New(errs.BadInput, err, "bounds of the copy")
 		}
 	}
+	if err := p.reading(); err != nil {
+		return err
+	}
 	switch p.spec.Type {
 	case workflow.Move:
 		if r.SourceKeyspace == r.TargetKeyspace {
@@ -218,6 +221,31 @@ func (p *preflight) allTables(all []*schema.Table) []string {
 		names = append(names, t.Name)
 	}
 	return names
+}
+
+// maxCopyReaders is far above where more help: each is a session of the source.
+const maxCopyReaders = 64
+
+// reading is where the copy reads, and with how many sessions.
+func (p *preflight) reading() error {
+	if n := p.req.CopyReaders; n < 0 || n > maxCopyReaders {
+		return errs.New(errs.BadInput, nil, "%d copy readers: from 1 to %d, or 0 for the default", n, maxCopyReaders)
+	}
+	p.spec.CopyReaders, p.spec.TabletTypes = int(p.req.CopyReaders), topo.ServingTypes
+	if len(p.req.TabletTypes) > 0 {
+		p.spec.TabletTypes = nil
+	}
+	for _, name := range p.req.TabletTypes {
+		t, err := topo.ParseTabletType(name)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(topo.ServingTypes, t) || slices.Contains(p.spec.TabletTypes, t) {
+			return errs.New(errs.BadInput, nil, "tablet types %s: each of RDONLY, REPLICA and PRIMARY at most once", strings.Join(p.req.TabletTypes, ","))
+		}
+		p.spec.TabletTypes = append(p.spec.TabletTypes, t)
+	}
+	return nil
 }
 
 func (p *preflight) isSequence(table string) bool {

@@ -102,5 +102,6 @@ func streamRow(alias string, at workflow.Shard, st *tabletpb.StreamStatus) *cont
 	return &controlpb.Stream{
 		Tablet: alias, Id: st.Id, Source: sourceOf(st).String(), Target: at.String(), State: st.State, Message: st.Message,
 		Position: st.Position, RowsCopied: st.RowsCopied, RowsTotal: st.RowsTotal, Transactions: st.Transactions, LagMs: st.LagMs,
+		ReadsFrom: st.ReadsFrom,
 	}
 }

@@ -1,8 +1,10 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	tabletpb "braid/api/tablet"
@@ -38,9 +40,13 @@ func streamProto(st workflow.Stream) *tabletpb.StreamSpec {
 	if !st.Throttle.None() {
 		bounds = st.Throttle.JSON()
 	}
+	types := make([]string, len(st.Types))
+	for i, t := range st.Types {
+		types[i] = string(t)
+	}
 	return &tabletpb.StreamSpec{
-		Throttle: bounds, Workflow: st.Name, SourceKeyspace: st.Source.Keyspace, SourceShard: st.Source.Name, KeyRange: st.KeyRange, Rules: st.Rules,
-		Position: st.Position, State: state, TabletTypes: "PRIMARY", DbName: st.At.Keyspace,
+		Throttle: bounds, CopyReaders: int32(st.Readers), Workflow: st.Name, SourceKeyspace: st.Source.Keyspace, SourceShard: st.Source.Name, KeyRange: st.KeyRange, Rules: st.Rules,
+		Position: st.Position, State: state, TabletTypes: cmp.Or(strings.Join(types, ","), "PRIMARY"), DbName: st.At.Keyspace,
 	}
 }
 

@@ -28,6 +28,9 @@
 //
 // # Failure
 //
+// The streams of the engine read from tablets of other shards, while they copy from replicas if there are any (source.go). One that does not serve any more
+// ends them, and they go on from another.
+//
 // A killed tablet leaves open transactions to mysqld, which rolls them back when the connections end; streams go on from
 // the positions in their rows. A lost topology leaves the tablet serving by the last routing it read: no cutover can
 // happen without the topology, nor without this tablet's answer to AwaitFence.

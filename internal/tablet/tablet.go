@@ -146,19 +146,6 @@ func (t *Tablet) Stop() {
 	t.admin.Close()
 }
 
-// openSource opens the stream of another shard's primary.
-func (t *Tablet) openSource(ctx context.Context, keyspace, shard string, _ []topo.TabletType) (vstream.Source, error) {
-	source, ok := t.deps.Cache.PrimaryOf(keyspace, shard)
-	if !ok {
-		return nil, fmt.Errorf("source %s/%s has no primary tablet in the topology: start one, the stream goes on by itself", keyspace, shard)
-	}
-	conn, err := t.deps.Dial(source.GRPCAddr)
-	if err != nil {
-		return nil, fmt.Errorf("source %s/%s at %s: %w", keyspace, shard, source.GRPCAddr, err)
-	}
-	return vstream.NewRemote(conn), nil
-}
-
 func (t *Tablet) register(ctx context.Context) (*topo.TabletRegistration, error) {
 	rec := topo.Tablet{
 		Alias: t.cfg.Alias(), Cell: t.cfg.Cell, UID: t.cfg.UID, Keyspace: t.cfg.Keyspace, Shard: t.cfg.Shard, Type: t.cfg.Type,

@@ -226,6 +226,14 @@ func (c *Cache) Tablets() []Tablet {
 	return sortTablets(slices.Collect(maps.Values(c.mu.tablets)))
 }
 
+// Tablet returns a living tablet.
+func (c *Cache) Tablet(alias string) (Tablet, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	t, ok := c.mu.tablets[alias]
+	return t, ok
+}
+
 // TabletsOf lists the living tablets of a type in a shard, in order of their aliases. Whether one serves is in its record.
 func (c *Cache) TabletsOf(keyspace, shard string, t TabletType) []Tablet {
 	c.mu.RLock()

@@ -35,6 +35,8 @@ type controller struct {
 	copying atomic.Pointer[CopyProgress] // nil while nothing is copied
 	stale   atomic.Bool                  // a sibling has added foreign keys to the target
 
+	readsFrom atomic.Pointer[string] // tablet and type, while that is known
+
 	// early are dependencies that were found in the middle of a large transaction, by its GTID: the next run waits for
 	// them before it begins. Of the goroutine.
 	early map[string][]gtid.GTID

@@ -173,6 +173,9 @@ func (r *run) ask(ctx context.Context) error {
 		}
 		return nil
 	}
+	if r.aside {
+		return r.comeBack(ctx)
+	}
 	if running, err := r.finish(ctx); !running || err != nil {
 		return err
 	}

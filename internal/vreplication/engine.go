@@ -37,7 +37,8 @@ type Config struct {
 // Deps is what the engine gets from its tablet.
 type Deps struct {
 	Admin sqlconn.Config // account for the data and for the sidecar database
-	// OpenSource finds where to read a shard. It is called again after every failure, so it may choose another place.
+	// OpenSource finds where to read a shard: a tablet of one of the types, the first that can be read. It is called again after every failure, so it may
+	// choose another place. A stream that has From() topo.Tablet tells which it is.
 	OpenSource func(ctx context.Context, keyspace, shard string, types []topo.TabletType) (vstream.Source, error)
 	Log        *slog.Logger
 	// Probes are what pauses the copy of a stream from a shard; the stream closes them. nil: nothing does.

@@ -33,6 +33,8 @@ type source struct {
 
 	Throttle   throttle.Limits `json:"throttle,omitzero"` // of the copy; in a cluster. Outside of one the process has them
 	WithoutKey WithoutKey      `json:"without_key,omitempty"`
+
+	CopyReaders int `json:"copy_readers,omitempty"` // sessions of the source that read chunks; 0: the default
 }
 
 func (s *source) name() string { return s.Keyspace + "/" + s.Shard }
@@ -141,13 +143,17 @@ func (r *row) definition() string {
 	return strings.Join([]string{r.Workflow, r.rawSource, r.StopPos.String(), strconv.FormatInt(r.MaxTPS, 10), r.Cell, r.TabletTypes}, "\x00")
 }
 
-// tabletTypes are where to read from, in order of preference.
+// tabletTypes are where the copy reads, in order of preference.
 func (r *row) tabletTypes() ([]topo.TabletType, error) {
-	if r.TabletTypes == "" {
+	return parseTypes(r.TabletTypes)
+}
+
+func parseTypes(text string) ([]topo.TabletType, error) {
+	if text == "" {
 		return []topo.TabletType{topo.Primary}, nil
 	}
 	var types []topo.TabletType
-	for _, name := range strings.Split(r.TabletTypes, ",") {
+	for name := range strings.SplitSeq(text, ",") {
 		t, err := topo.ParseTabletType(strings.TrimSpace(name))
 		if err != nil {
 			return nil, err
@@ -166,7 +172,10 @@ func specSource(spec *tabletpb.StreamSpec) (source, string, error) {
 	if spec.Workflow == "" || spec.SourceKeyspace == "" || spec.SourceShard == "" {
 		return source{}, "", errs.New(errs.BadInput, nil, "a stream needs a workflow, a source keyspace and a source shard")
 	}
-	s := source{Keyspace: spec.SourceKeyspace, Shard: spec.SourceShard, KeyRange: spec.KeyRange, Rules: rules}
+	if _, err := parseTypes(spec.TabletTypes); err != nil {
+		return source{}, "", err
+	}
+	s := source{Keyspace: spec.SourceKeyspace, Shard: spec.SourceShard, KeyRange: spec.KeyRange, Rules: rules, CopyReaders: int(spec.CopyReaders)}
 	if len(spec.Throttle) > 0 {
 		if err := json.Unmarshal(spec.Throttle, &s.Throttle); err != nil {
 			return source{}, "", errs.New(errs.BadInput, err, "bounds of the copy")
@@ -184,6 +193,6 @@ func (r *row) spec() *tabletpb.StreamSpec {
 	return &tabletpb.StreamSpec{
 		Workflow: r.Workflow, SourceKeyspace: r.Source.Keyspace, SourceShard: r.Source.Shard, KeyRange: r.Source.KeyRange,
 		Rules: r.Source.Rules.JSON(), Position: r.Pos.String(), StopPosition: r.StopPos.String(), State: r.State.String(),
-		TabletTypes: r.TabletTypes, Cell: r.Cell, DbName: r.DBName,
+		TabletTypes: r.TabletTypes, Cell: r.Cell, DbName: r.DBName, CopyReaders: int32(r.Source.CopyReaders),
 	}
 }

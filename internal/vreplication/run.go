@@ -48,6 +48,7 @@ type run struct {
 
 	throttling *throttle.Throttle
 	finishing  finishing
+	aside      bool // it reads from a replica, and shall not when all is copied
 	checking   bool // foreign keys
 
 	measuredUS     int64 // how far the source was read when the lag was measured last; of the commits' callback
@@ -70,7 +71,7 @@ func (r *run) run(ctx context.Context) error {
 		return err
 	}
 	defer r.conn.Close()
-	types, err := r.row.tabletTypes()
+	types, err := r.readTypes()
 	if err != nil {
 		return permanent{err}
 	}
@@ -79,7 +80,7 @@ func (r *run) run(ctx context.Context) error {
 		return fmt.Errorf("open source %s: %w", r.row.Source.name(), err)
 	}
 	r.source = src
-	start := vstream.Start{Position: r.row.Pos.String(), FromNow: r.row.Pos.Empty(), Rules: r.row.Source.Rules, Workflow: r.row.Workflow}
+	start := vstream.Start{Position: r.row.Pos.String(), FromNow: r.row.Pos.Empty(), Rules: r.row.Source.Rules, Workflow: r.row.Workflow, Readers: r.row.Source.CopyReaders}
 	if begins := r.c.e.deps.Begins; begins != nil && start.FromNow {
 		at, tables, err := begins(ctx)
 		if err != nil {
@@ -90,6 +91,8 @@ func (r *run) run(ctx context.Context) error {
 	if r.stream, err = src.Open(ctx, start); err != nil {
 		return fmt.Errorf("open stream of %s: %w", r.row.Source.name(), err)
 	}
+	r.opened(types)
+	defer r.c.readsFrom.Store(nil)
 	group, gctx := errgroup.WithContext(ctx)
 	r.differ = newDiffer(r, group, gctx)
 	var probes []throttle.Probe

@@ -127,6 +127,9 @@ func (e *Engine) status(r *row, copies []*tableCopy) *tabletpb.StreamStatus {
 		s.Message = p.String()
 	}
 	if c := e.stream(r.ID); c != nil {
+		if from := c.readsFrom.Load(); from != nil {
+			s.ReadsFrom = *from
+		}
 		if text := c.waits.Load(); text != nil && r.State.wanted() {
 			s.Message = *text
 		}

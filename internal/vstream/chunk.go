@@ -96,17 +96,21 @@ func waitExecuted(ctx context.Context, conn *sqlconn.Conn, set gtid.Set) error {
 	if set.Empty() {
 		return nil
 	}
-	const timedOut = "1"
-	sql := "SELECT WAIT_FOR_EXECUTED_GTID_SET(" + sqlconn.Quote(set.String()) + ", 10)"
 	for {
-		res, err := conn.Query(ctx, sql)
-		if err != nil {
-			return fmt.Errorf("wait until %s is executed: %w", set, err)
-		}
-		if string(res.Rows[0][0]) != timedOut {
-			return nil
+		if reached, err := awaitExecuted(ctx, conn, set, 10*time.Second); reached || err != nil {
+			return err
 		}
 	}
+}
+
+// awaitExecuted waits for so long.
+func awaitExecuted(ctx context.Context, conn *sqlconn.Conn, set gtid.Set, d time.Duration) (reached bool, err error) {
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %g)", sqlconn.Quote(set.String()), d.Seconds()))
+	if err != nil {
+		return false, fmt.Errorf("wait until %s is executed: %w", set, err)
+	}
+	const timedOut = "1"
+	return string(res.Rows[0][0]) != timedOut, nil
 }
 
 func (r *chunkReader) logEnd(ctx context.Context) (binlog.Coordinates, error) {

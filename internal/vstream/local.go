@@ -11,6 +11,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
 	"braid/internal/binlog"
 	"braid/internal/filter"
 	"braid/internal/gtid"
@@ -23,8 +24,6 @@ import (
 type LocalConfig struct {
 	DB     sqlconn.Config // an account with REPLICATION SLAVE, REPLICATION CLIENT and SELECT
 	DBName string         // the database whose tables streams follow; those whose rules name databases need none
-	// Readers is how many sessions read chunks for the streams of one workflow, or for one stream without; 0: 4.
-	Readers int
 	// RingBytes is how much of the log stays for streams that come later, or fall behind; 0: 64 MiB. Half of it is read ahead of the fastest.
 	RingBytes int
 }
@@ -91,7 +90,7 @@ func (l *Local) enter(st *stream, start Start) (leave func()) {
 	r := l.mu.readers[start.Workflow]
 	if r == nil {
 		dial := func() readerSource { return &chunkReader{db: l.cfg.DB, sizes: l.sizes} }
-		r = newReaders(l.ctx, cmp.Or(l.cfg.Readers, defaultReaders), dial, &l.stats, l.log)
+		r = newReaders(l.ctx, cmp.Or(start.Readers, defaultReaders), dial, &l.stats, l.log)
 		if start.Workflow != "" {
 			l.mu.readers[start.Workflow] = r
 		}
@@ -141,14 +140,27 @@ func (l *Local) prepare(ctx context.Context, start Start) (gtid.Set, error) {
 	if err := binlog.Preconditions(l.cfg.DB.Addr, missing); err != nil {
 		return gtid.Set{}, err
 	}
-	if start.FromNow {
-		return binlog.Begin(ctx, conn)
-	}
 	position, err := gtid.Parse(start.Position)
 	if err != nil {
 		return gtid.Set{}, errs.New(errs.BadInput, err, "position of a stream")
 	}
-	return position, nil
+	executed, _, err := binlog.Executed(ctx, conn)
+	if err != nil {
+		return gtid.Set{}, err
+	}
+	reached := executed.Contains(position)
+	if !reached { // it may be a replica that is a moment behind
+		if reached, err = awaitExecuted(ctx, conn, position, timeouts.ReplicaBehind); err != nil {
+			return gtid.Set{}, err
+		}
+	}
+	if !start.FromNow {
+		return position, nil // the hub refuses what the server does not have
+	}
+	if !reached {
+		return gtid.Set{}, fmt.Errorf("MySQL at %s is behind: it has not applied %s within %s", l.cfg.DB.Addr, position.Subtract(executed), timeouts.ReplicaBehind)
+	}
+	return binlog.Begin(ctx, conn)
 }
 
 // load reads a definition. Definitions are read when a table first passes and after a DDL, so the connection is not kept.

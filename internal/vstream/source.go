@@ -16,11 +16,12 @@ type Source interface {
 
 // Start says where a stream begins and what it carries.
 type Start struct {
-	Position string // GTID set; the stream goes on after it
-	FromNow  bool   // instead of Position: what the source has executed now; the first Heartbeat tells
+	Position string // GTID set; the stream goes on after it. A source that does not have it yet is waited for, for a moment
+	FromNow  bool   // begin at what the source has executed now, which has Position; the first Heartbeat tells
 	Rules    filter.Rules
 	// Workflow names the streams that share the reading of chunks, where they read the same source; empty: with none. Also for logs.
 	Workflow string
+	Readers  int // sessions that read chunks for the streams of the workflow, as its first one says; 0: 4
 }
 
 // Stream is one ordered stream. One goroutine calls Recv; OpenWindow, Split and Close may be called by others at any time.

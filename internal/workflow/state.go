@@ -70,6 +70,9 @@ type Spec struct {
 	Tables []Table `json:"tables"`
 	// Throttle are the bounds of the copy.
 	Throttle throttle.Limits `json:"throttle,omitzero"`
+	// TabletTypes are where the copy reads, in order of preference. CopyReaders is how many sessions of each source read chunks; 0: the default.
+	TabletTypes []topo.TabletType `json:"tablet_types,omitempty"`
+	CopyReaders int               `json:"copy_readers,omitempty"`
 	// Aliases are names "keyspace.table" of earlier moves that lead to the source.
 	Aliases []string `json:"aliases,omitempty"`
 }

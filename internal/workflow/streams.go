@@ -4,6 +4,7 @@ import (
 	"braid/internal/filter"
 	"braid/internal/keyrange"
 	"braid/internal/throttle"
+	"braid/internal/topo"
 )
 
 // Stream is one stream to be made where it writes.
@@ -16,6 +17,8 @@ type Stream struct {
 	Position string // "" copies first
 	Stopped  bool
 	Throttle throttle.Limits
+	Types    []topo.TabletType // where it reads while it copies, in order of preference; none: PRIMARY
+	Readers  int               // sessions that read chunks; 0: the default
 }
 
 // Streams are the streams that write on a side: one for each pair of shards that can have rows in common.
@@ -27,7 +30,11 @@ func (s *State) Streams(on Side) []Stream {
 			if !needed {
 				continue
 			}
-			all = append(all, Stream{Name: s.StreamName(on), At: w, Source: r, KeyRange: keys, Rules: s.rules(on, keys).JSON(), Stopped: s.Stopped, Throttle: s.Spec.Throttle})
+			st := Stream{Name: s.StreamName(on), At: w, Source: r, KeyRange: keys, Rules: s.rules(on, keys).JSON(), Stopped: s.Stopped}
+			if on == Target { // the way back copies nothing
+				st.Throttle, st.Types, st.Readers = s.Spec.Throttle, s.Spec.TabletTypes, s.Spec.CopyReaders
+			}
+			all = append(all, st)
 		}
 	}
 	return all

@@ -48,6 +48,10 @@ const (
 	// within it, and its streams go on by themselves.
 	SourceGone = 30 * time.Second
 
+	// ReplicaBehind is how long a stream that begins waits for a replica to have its position, before another tablet is tried: copying from the primary is
+	// worse than a pause. It must stay under StreamSilence.
+	ReplicaBehind = 5 * time.Second
+
 	// HubGrace is how long the connection to a source stays when its last stream has ended: streams that are stopped and started
 	// again find it.
 	HubGrace = 2 * time.Second
