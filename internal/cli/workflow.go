@@ -194,9 +194,9 @@ func printWorkflow(out io.Writer, w *controlpb.Workflow) error {
 		fmt.Fprintf(out, "last switch %s %s: %s, writes held %.0f ms%s %s\n", s.Direction, strings.Join(s.TabletTypes, ","), s.Result, s.FencedMs, killed, s.Error)
 	}
 	fmt.Fprintln(out)
-	t := newTable(out, "STREAM", "FROM", "TO", "STATE", "ROWS", "TRANSACTIONS", "LAG", "MESSAGE")
+	t := newTable(out, "STREAM", "FROM", "TO", "READS", "STATE", "ROWS", "TRANSACTIONS", "LAG", "MESSAGE")
 	for _, s := range w.Streams {
-		t.row(fmt.Sprintf("%s:%d", s.Tablet, s.Id), s.Source, s.Target, s.State, fmt.Sprintf("%d/%d", s.RowsCopied, max(s.RowsTotal, s.RowsCopied)), s.Transactions, lag(s.LagMs), s.Message)
+		t.row(fmt.Sprintf("%s:%d", s.Tablet, s.Id), s.Source, s.Target, s.ReadsFrom, s.State, fmt.Sprintf("%d/%d", s.RowsCopied, max(s.RowsTotal, s.RowsCopied)), s.Transactions, lag(s.LagMs), s.Message)
 	}
 	if err := t.flush(); err != nil {
 		return err
