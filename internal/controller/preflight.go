@@ -15,6 +15,7 @@ import (
 	"braid/internal/schema"
 	"braid/internal/throttle"
 	"braid/internal/topo"
+	"braid/internal/vreplication"
 	"braid/internal/vschema"
 	"braid/internal/workflow"
 )
@@ -223,13 +224,10 @@ func (p *preflight) allTables(all []*schema.Table) []string {
 	return names
 }
 
-// maxCopyReaders is far above where more help: each is a session of the source.
-const maxCopyReaders = 64
-
 // reading is where the copy reads, and with how many sessions.
 func (p *preflight) reading() error {
-	if n := p.req.CopyReaders; n < 0 || n > maxCopyReaders {
-		return errs.New(errs.BadInput, nil, "%d copy readers: from 1 to %d, or 0 for the default", n, maxCopyReaders)
+	if n := p.req.CopyReaders; n < 0 || n > vreplication.MaxCopyReaders {
+		return errs.New(errs.BadInput, nil, "%d copy readers: from 1 to %d, or 0 for the default", n, vreplication.MaxCopyReaders)
 	}
 	p.spec.CopyReaders, p.spec.TabletTypes = int(p.req.CopyReaders), topo.ServingTypes
 	if len(p.req.TabletTypes) > 0 {

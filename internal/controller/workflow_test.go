@@ -34,6 +34,13 @@ func TestMoveFromCreateToComplete(t *testing.T) {
 	request.Throttle = &controlpb.Throttle{SourceHistory: -1}
 	_, err = e.control.CreateWorkflow(e.ctx, request)
 	e.code(err, errs.BadInput, "negative")
+	request.Throttle, request.TabletTypes, request.CopyReaders = nil, []string{"REPLICA", "REPLICA"}, 6
+	_, err = e.control.CreateWorkflow(e.ctx, request)
+	e.code(err, errs.BadInput, "at most once")
+	request.TabletTypes, request.CopyReaders = []string{"REPLICA", "PRIMARY"}, 65
+	_, err = e.control.CreateWorkflow(e.ctx, request)
+	e.code(err, errs.BadInput, "from 1 to 64")
+	request.CopyReaders = 6
 	request.Throttle = &controlpb.Throttle{SourceHistory: 1000, ReplicaLagMs: 2500, CommitLatencyMs: 10, ThreadsRunning: 8, Query: "SELECT 1", QueryMax: 2}
 	reply, err := e.control.CreateWorkflow(e.ctx, request)
 	require.NoError(t, err)
@@ -43,6 +50,8 @@ func TestMoveFromCreateToComplete(t *testing.T) {
 	for _, shard := range []*simShard{left, right} {
 		require.JSONEq(t, `{"source_history":1000,"replica_lag_ns":2500000000,"commit_latency_ns":10000000,"threads_running":8,"query":"SELECT 1","query_max":2}`,
 			string(shard.streams[1].spec.Throttle), "its copy has bounds")
+		require.Equal(t, "REPLICA,PRIMARY", shard.streams[1].spec.TabletTypes)
+		require.EqualValues(t, 6, shard.streams[1].spec.CopyReaders)
 	}
 	require.Equal(t, e.rows("orders", source), e.rows("orders", left, right))
 	require.Equal(t, "commerce", e.routing().TableKeyspace("customer", "orders", topo.Primary), "the target is not served yet")
@@ -51,6 +60,10 @@ func TestMoveFromCreateToComplete(t *testing.T) {
 	again, err := e.control.CreateWorkflow(e.ctx, moveRequest())
 	require.NoError(t, err)
 	require.False(t, again.Changed)
+	elsewhere := moveRequest()
+	elsewhere.TabletTypes = []string{"PRIMARY"}
+	_, err = e.control.CreateWorkflow(e.ctx, elsewhere)
+	e.code(err, errs.Exists, "another one")
 	other := moveRequest()
 	other.Tables = []string{"orders"}
 	_, err = e.control.CreateWorkflow(e.ctx, other)

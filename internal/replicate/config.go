@@ -35,6 +35,7 @@ type Config struct {
 	WithoutKey    vreplication.WithoutKey // tables that have none
 	AllowNonEmpty bool                    // copy into tables that have rows
 	Throttle      throttle.Limits         // of the copy
+	CopyReaders   int                     // sessions of the source that read tables; 0: the default
 }
 
 // DefaultName is the name of a stream that was given none.
@@ -57,6 +58,9 @@ func (c *Config) Validate() (filter.Rules, error) {
 	}
 	if c.Workers < 0 || c.Workers > maxWorkers {
 		bad = append(bad, fmt.Errorf("--workers %d: from 1 to %d, or 0 for the default", c.Workers, maxWorkers))
+	}
+	if c.CopyReaders < 0 || c.CopyReaders > vreplication.MaxCopyReaders {
+		bad = append(bad, fmt.Errorf("--copy-readers %d: from 1 to %d, or 0 for the default", c.CopyReaders, vreplication.MaxCopyReaders))
 	}
 	if c.MaxTPS < 0 {
 		bad = append(bad, fmt.Errorf("--max-tps %d is negative", c.MaxTPS))

@@ -291,7 +291,7 @@ func (r *replication) start(ctx context.Context) error {
 	})
 	_, err := r.engine.Put(ctx, vreplication.Spec{
 		Workflow: r.cfg.Name, Keyspace: sourceKeyspace, Shard: sourceShard, Rules: r.rules, OnDDL: r.cfg.OnDDL, Workers: r.cfg.Workers,
-		Parallel: r.cfg.Parallel, CommitOrder: r.cfg.CommitOrder, Delay: r.cfg.Delay, WithoutKey: r.cfg.WithoutKey, MaxTPS: r.cfg.MaxTPS, StopPos: r.cfg.StopAt, Skip: r.cfg.Skip,
+		Parallel: r.cfg.Parallel, CommitOrder: r.cfg.CommitOrder, Delay: r.cfg.Delay, WithoutKey: r.cfg.WithoutKey, CopyReaders: r.cfg.CopyReaders, MaxTPS: r.cfg.MaxTPS, StopPos: r.cfg.StopAt, Skip: r.cfg.Skip,
 	})
 	if err != nil {
 		return err

@@ -37,6 +37,9 @@ type source struct {
 	CopyReaders int `json:"copy_readers,omitempty"` // sessions of the source that read chunks; 0: the default
 }
 
+// MaxCopyReaders is far above where more help: each is a session of the source.
+const MaxCopyReaders = 64
+
 func (s *source) name() string { return s.Keyspace + "/" + s.Shard }
 
 // row is a stream's row.

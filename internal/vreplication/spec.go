@@ -52,6 +52,7 @@ type Spec struct {
 	Delay           time.Duration // how long transactions are held back, from their commit on the source
 	MaxTPS          int64         // 0: no bound
 	WithoutKey      WithoutKey
+	CopyReaders     int      // sessions of the source that read chunks; 0: the default
 	StopPos         gtid.Set // empty: none
 	Skip            gtid.Set // transactions that are counted as applied, without being looked at
 }
@@ -79,7 +80,7 @@ func (e *Engine) put(ctx context.Context, spec *Spec) error {
 		return errs.New(errs.BadInput, err, "rules")
 	}
 	src := source{Keyspace: spec.Keyspace, Shard: spec.Shard, Rules: spec.Rules, OnDDL: string(spec.OnDDL),
-		Workers: spec.Workers, Parallel: spec.Parallel, CommitOrder: spec.CommitOrder, Delay: spec.Delay.Milliseconds(), WithoutKey: spec.WithoutKey}
+		Workers: spec.Workers, Parallel: spec.Parallel, CommitOrder: spec.CommitOrder, Delay: spec.Delay.Milliseconds(), WithoutKey: spec.WithoutKey, CopyReaders: spec.CopyReaders}
 	raw, err := json.Marshal(src)
 	if err != nil {
 		return err

@@ -11,9 +11,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	tabletpb "braid/api/tablet"
+	"braid/internal/filter"
 	"braid/internal/mysqld"
 	"braid/internal/mysqld/mysqldtest"
 	"braid/internal/sqlconn"
+	"braid/internal/vstream"
 )
 
 const (
@@ -389,4 +391,33 @@ func TestMessages(t *testing.T) {
 		w.sources["src/0"].exec("ALTER TABLE item ADD COLUMN more int", "INSERT INTO item (id,name,more) VALUES (2,'x',1)")
 		require.Contains(t, w.await(Error)[0].Message, "more: source int, target has no such column")
 	})
+}
+
+// starts is a Source that notes how its streams are asked for.
+type starts struct {
+	vstream.Source
+	seen chan vstream.Start
+}
+
+func (s starts) Open(ctx context.Context, start vstream.Start) (vstream.Stream, error) {
+	s.seen <- start
+	return s.Source.Open(ctx, start)
+}
+
+// How many sessions read the source is the stream's, whoever makes it.
+func TestCopyReaders(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	seen := make(chan vstream.Start, 10)
+	w.wrap = func(s vstream.Source) vstream.Source { return starts{s, seen} }
+	for _, s := range []*side{w.sources["src/0"], w.target} {
+		s.exec("CREATE TABLE a (id int PRIMARY KEY)", "CREATE TABLE b (id int PRIMARY KEY)")
+	}
+	spec := w.spec("src/0", rule("a"))
+	spec.CopyReaders = 7
+	w.create(spec)
+	require.Equal(t, 7, (<-seen).Readers)
+	require.EqualValues(t, 7, w.list()[0].Spec.CopyReaders)
+	_, err := w.engine.Put(t.Context(), Spec{Workflow: "put", Keyspace: "src", Shard: "0", Rules: filter.Rules{Rules: []filter.Rule{rule("b")}}, CopyReaders: 2})
+	require.NoError(t, err)
+	require.Equal(t, 2, (<-seen).Readers)
 }

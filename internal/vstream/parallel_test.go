@@ -1,8 +1,10 @@
 package vstream
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"braid/internal/filter"
+	"braid/internal/gtid"
 	"braid/internal/rowimage"
 	"braid/internal/sqlconn"
 )
@@ -399,4 +402,23 @@ func (s *server) multiset(table string) map[string]int {
 		out[rowText(canonicalRow(def, cells))]++
 	}
 	return out
+}
+
+// The first stream of a workflow says how many sessions read for it.
+func TestReaders(t *testing.T) {
+	local := NewLocal(LocalConfig{DBName: "d"}, slog.New(slog.DiscardHandler))
+	defer local.Close()
+	for _, readers := range []int{0, 1, 9} {
+		var leaves []func()
+		start := Start{Workflow: fmt.Sprint("w", readers), Readers: readers}
+		for range 2 {
+			st := newStream(t.Context(), nil, newCatalog("d", start.Rules, local), gtid.Set{})
+			leaves = append(leaves, local.enter(st, start))
+			require.Equal(t, cmp.Or(readers, 4), st.readers.mu.scans.sessions)
+			start.Readers = 3
+		}
+		for _, leave := range leaves {
+			leave()
+		}
+	}
 }
