@@ -127,7 +127,7 @@ func copyText(s replicate.Status) string {
 	if s.RowsTotal > 0 {
 		text += fmt.Sprintf(" (%d %%)", 100*s.RowsCopied/s.RowsTotal)
 	}
-	return text + fmt.Sprintf(", %d of %d tables, %s rows/s", done, len(s.Tables), thousands(int64(s.RowsPerS)))
+	return text + fmt.Sprintf(", %s, %d of %d tables, %s rows/s, %s/s", megabytes(s.BytesCopied), done, len(s.Tables), thousands(int64(s.RowsPerS)), megabytes(int64(s.BytesPerS)))
 }
 
 // workText is what the applier does; "" when it has nothing to do.
@@ -154,6 +154,14 @@ func lagText(s replicate.Status) string {
 		d = d.Round(time.Second)
 	}
 	return d.String()
+}
+
+// megabytes writes a size as copies tell it.
+func megabytes(n int64) string {
+	if n >= 10e9 {
+		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+	}
+	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 }
 
 // thousands writes a number in groups: 1,234,567.

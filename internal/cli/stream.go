@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,6 +56,9 @@ func (a *app) targetStreams(ctx context.Context, dsn, workflow string) error {
 	if workflow != "" && len(views) == 0 {
 		return errs.New(errs.NotFound, nil, "stream %s on %s", workflow, cfg.Addr)
 	}
+	if err := vreplication.Rates(ctx, conn, views, ratePeriod); err != nil {
+		return fmt.Errorf("streams of %s: %w", cfg.Addr, err)
+	}
 	if a.output == "json" {
 		if views == nil {
 			views = []vreplication.View{}
@@ -76,6 +81,9 @@ func (a *app) targetStreams(ctx context.Context, dsn, workflow string) error {
 	return nil
 }
 
+// ratePeriod is how long the rate of a copy is measured: some chunks should be committed in it.
+const ratePeriod = 2 * time.Second
+
 func runs(v *vreplication.View) string {
 	if v.Session == 0 {
 		return "no"
@@ -94,6 +102,16 @@ func when(us int64) string {
 func (a *app) printView(v *vreplication.View) error {
 	if v.Message != "" {
 		fmt.Fprintf(a.out, "\n%s: %s\n", v.Workflow, v.Message)
+	}
+	if v.Rate != nil {
+		fmt.Fprintf(a.out, "\n%s: copies %s rows/s, %s/s; %s copied", v.Workflow, thousands(int64(v.Rate.RowsPerSec)), megabytes(int64(v.Rate.BytesPerSec)), megabytes(v.BytesCopied))
+		if v.Rate.ETASeconds > 0 {
+			fmt.Fprintf(a.out, ", %s left", time.Duration(v.Rate.ETASeconds)*time.Second)
+		}
+		fmt.Fprintln(a.out)
+		if err := printTables(a.out, v.Tables); err != nil {
+			return err
+		}
 	}
 	if len(v.Lanes) > 0 {
 		fmt.Fprintf(a.out, "\n%s: everything up to %s, and by worker:\n", v.Workflow, orDash(v.LWM))
@@ -118,6 +136,23 @@ func (a *app) printView(v *vreplication.View) error {
 		t.row(when(e.AtUS), e.Type, orDash(cut(e.Message, 120)))
 	}
 	return t.flush()
+}
+
+// mostTables is how many tables that are under way are listed; --output json has all.
+const mostTables = 20
+
+// printTables lists the tables of which a part is copied.
+func printTables(out io.Writer, tables []vreplication.TableView) error {
+	begun := slices.DeleteFunc(slices.Clone(tables), func(t vreplication.TableView) bool { return t.Done || t.RowsCopied == 0 })
+	if len(begun) == 0 {
+		return nil
+	}
+	fmt.Fprintln(out)
+	list := newTable(out, "TABLE UNDER WAY", "ROWS", "COPIED")
+	for _, t := range begun[:min(len(begun), mostTables)] {
+		list.row(t.Table, fmt.Sprintf("%s/%s", thousands(t.RowsCopied), thousands(t.RowsTotal)), megabytes(t.BytesCopied))
+	}
+	return list.flush()
 }
 
 func cut(s string, most int) string {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	controlpb "braid/api/control"
+	"braid/internal/vreplication"
 )
 
 // makerFlags are what move and reshard share.
@@ -200,6 +201,18 @@ func printWorkflow(out io.Writer, w *controlpb.Workflow) error {
 	}
 	if err := t.flush(); err != nil {
 		return err
+	}
+	for _, s := range w.Streams {
+		if s.Copy == nil {
+			continue
+		}
+		var tables []vreplication.TableView
+		for _, t := range s.Tables {
+			tables = append(tables, vreplication.TableView{Table: t.Table, RowsCopied: t.RowsCopied, RowsTotal: t.RowsTotal, BytesCopied: t.BytesCopied, Done: t.Done})
+		}
+		if err := printTables(out, tables); err != nil {
+			return err
+		}
 	}
 	if len(w.History) > 0 {
 		fmt.Fprintln(out)

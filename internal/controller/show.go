@@ -99,9 +99,17 @@ func (a *api) streamsAt(ctx context.Context, at workflow.Shard, name string) []*
 }
 
 func streamRow(alias string, at workflow.Shard, st *tabletpb.StreamStatus) *controlpb.Stream {
-	return &controlpb.Stream{
+	row := &controlpb.Stream{
 		Tablet: alias, Id: st.Id, Source: sourceOf(st).String(), Target: at.String(), State: st.State, Message: st.Message,
 		Position: st.Position, RowsCopied: st.RowsCopied, RowsTotal: st.RowsTotal, Transactions: st.Transactions, LagMs: st.LagMs,
 		ReadsFrom: st.ReadsFrom,
 	}
+	for _, t := range st.Tables {
+		row.BytesCopied += t.BytesCopied
+		row.Tables = append(row.Tables, &controlpb.TableCopy{Table: t.Table, RowsCopied: t.RowsCopied, RowsTotal: t.RowsTotal, BytesCopied: t.BytesCopied, Done: t.Done})
+	}
+	if c := st.Copy; c != nil {
+		row.Copy = &controlpb.CopyProgress{RowsPerSecond: c.RowsPerSecond, BytesPerSecond: c.BytesPerSecond, EtaMs: c.EtaMs, Bottleneck: c.Bottleneck, Paused: c.Paused, Writer: c.Writer}
+	}
+	return row
 }

@@ -21,7 +21,8 @@ type Status struct {
 	Message      string    `json:"message,omitempty"` // what it waits for, or why it ended
 	Position     string    `json:"position"`          // GTID set
 	RowsCopied   int64     `json:"rows_copied"`
-	RowsTotal    int64     `json:"rows_total"` // an estimate, until a table is copied
+	RowsTotal    int64     `json:"rows_total"`   // an estimate, until a table is copied
+	BytesCopied  int64     `json:"bytes_copied"` // of cells
 	Tables       []Table   `json:"tables,omitempty"`
 	Transactions int64     `json:"transactions"` // applied since the stream was made
 	TPS          float64   `json:"tps"`          // source transactions a second
@@ -34,7 +35,8 @@ type Status struct {
 	Order        string    `json:"commit_order,omitempty"`
 	Paused       string    `json:"copy_paused,omitempty"` // why the copy waits
 	Bottleneck   string    `json:"copy_bottleneck,omitempty"`
-	RowsPerS     float64   `json:"copied_rows_per_s"`     // of the copy
+	RowsPerS     float64   `json:"copied_rows_per_s"` // of the copy
+	BytesPerS    float64   `json:"copied_bytes_per_s"`
 	LagMS        int64     `json:"lag_ms"`                // from the source's commit to ours; -1: unknown
 	BehindGTIDs  int64     `json:"behind_gtids"`          // transactions of the source that are not applied; -1: unknown
 	ETASeconds   int64     `json:"eta_seconds,omitempty"` // of the copy, or of catching up; 0: unknown or done
@@ -43,10 +45,11 @@ type Status struct {
 
 // Table is how far the copy of a table is.
 type Table struct {
-	Name       string `json:"name"` // on the source
-	RowsCopied int64  `json:"rows_copied"`
-	RowsTotal  int64  `json:"rows_total"`
-	Done       bool   `json:"done"`
+	Name        string `json:"name"` // on the source
+	RowsCopied  int64  `json:"rows_copied"`
+	RowsTotal   int64  `json:"rows_total"`
+	BytesCopied int64  `json:"bytes_copied"`
+	Done        bool   `json:"done"`
 }
 
 // meter makes rates of counters.
@@ -56,7 +59,7 @@ type meter struct {
 
 type sample struct {
 	at           time.Time
-	rows         int64
+	rows, bytes  int64
 	transactions int64
 	behind       int64
 	groups       int64
@@ -68,9 +71,9 @@ const window = 10 * time.Second
 
 // rates are per second since the oldest sample.
 type rates struct {
-	rows, transactions, groups float64
-	closing                    float64 // by how much what is behind becomes less
-	busy                       float64 // mean
+	rows, bytes, transactions, groups float64
+	closing                           float64 // by how much what is behind becomes less
+	busy                              float64 // mean
 }
 
 func (m *meter) add(s sample) rates {
@@ -91,7 +94,7 @@ func (m *meter) add(s sample) rates {
 		busy += s.busy
 	}
 	return rates{
-		rows: float64(s.rows-first.rows) / seconds, transactions: float64(s.transactions-first.transactions) / seconds,
+		rows: float64(s.rows-first.rows) / seconds, bytes: float64(s.bytes-first.bytes) / seconds, transactions: float64(s.transactions-first.transactions) / seconds,
 		groups: float64(s.groups-first.groups) / seconds, closing: float64(first.behind-s.behind) / seconds,
 		busy: float64(busy) / float64(len(m.samples)),
 	}
@@ -102,22 +105,23 @@ func (r *replication) status(ctx context.Context, s *tabletpb.StreamStatus) Stat
 	out := Status{Time: now, Name: r.cfg.Name, State: s.State, Message: s.Message, Position: s.Position, RowsCopied: s.RowsCopied, RowsTotal: s.RowsTotal,
 		Transactions: s.Transactions, LagMS: s.LagMs, BehindGTIDs: -1}
 	for _, t := range s.Tables {
-		out.Tables = append(out.Tables, Table{t.Table, t.RowsCopied, t.RowsTotal, t.Done})
+		out.Tables = append(out.Tables, Table{t.Table, t.RowsCopied, t.RowsTotal, t.BytesCopied, t.Done})
+		out.BytesCopied += t.BytesCopied
 	}
 	out.BehindGTIDs = r.behind(ctx, s.Position)
-	at := sample{at: now, rows: s.RowsCopied, transactions: s.Transactions, behind: max(out.BehindGTIDs, 0)}
+	at := sample{at: now, rows: s.RowsCopied, bytes: out.BytesCopied, transactions: s.Transactions, behind: max(out.BehindGTIDs, 0)}
 	if ap, ok := r.engine.Applier(s.Id); ok {
 		out.Workers, out.Queued, out.Repeats, out.Order = ap.Workers, ap.Queued, ap.Repeats, ap.Order.String()
 		at.groups, at.busy = ap.Groups, busy(ap)
 	}
 	rates := r.meter.add(at)
-	out.RowsPerS, out.TPS, out.Groups, out.Busy = rates.rows, rates.transactions, rates.groups, rates.busy
+	out.RowsPerS, out.BytesPerS, out.TPS, out.Groups, out.Busy = rates.rows, rates.bytes, rates.transactions, rates.groups, rates.busy
 	if rates.groups > 0 {
 		out.Width = rates.transactions / rates.groups
 	}
 	if c := r.engine.CopyProgress(s.Id); c != nil {
 		out.Paused, out.Bottleneck = c.Paused, c.Bottleneck
-		if out.Message == c.String() || strings.HasPrefix(out.Message, "copies: ") { // it is all here in fields of its own
+		if strings.HasPrefix(out.Message, "copies: ") { // it is all here in fields of its own
 			out.Message = ""
 		}
 	}

@@ -342,21 +342,17 @@ func (r *run) copyChunk(ctx context.Context, w *window, ch *vstream.Chunk) error
 			return permanent{fmt.Errorf("position of a chunk: %w", err)}
 		}
 	}
-	n := int64(len(ch.Rows))
-	c := apply.Chunk{TableID: ch.TableID, Rows: ch.Rows, Save: []string{rg.save(r.row.ID, last, n, ch.Done, ch.Position)}}
+	n, bytes := int64(len(ch.Rows)), rowBytes(ch.Rows)
+	c := apply.Chunk{TableID: ch.TableID, Rows: ch.Rows, Save: []string{rg.save(r.row.ID, last, n, bytes, ch.Done, ch.Position)}}
 	if plan == nil {
 		c.TableID = 0
 	}
-	var bytes int64
 	if n > 0 && !plan.merge {
 		write, err := r.bulkWrite(ctx, plan, ch.Rows)
 		if err != nil {
 			return err
 		}
 		c.Write = write
-	}
-	for _, row := range ch.Rows {
-		bytes += int64(row.Size())
 	}
 	if plan != nil && plan.merge { // rows of others may stand where these belong: one after the other, as they come
 		if err := r.commit(ctx); err != nil {
@@ -373,7 +369,7 @@ func (r *run) copyChunk(ctx context.Context, w *window, ch *vstream.Chunk) error
 		now := time.Now()
 		r.windows.meter.add(now, n, bytes, arrived.Sub(w.asked), now.Sub(arrived))
 		r.resize(now.Sub(arrived))
-		rg.last, rg.copied, rg.done, rg.end = last, rg.copied+n, ch.Done, end
+		rg.last, rg.copied, rg.bytes, rg.done, rg.end = last, rg.copied+n, rg.bytes+bytes, ch.Done, end
 		r.advanced(rg)
 		r.c.poke() // ask again
 	}
@@ -381,6 +377,14 @@ func (r *run) copyChunk(ctx context.Context, w *window, ch *vstream.Chunk) error
 		return fmt.Errorf("copy %s: %w", rg.table.name, err)
 	}
 	return nil
+}
+
+// rowBytes is the size of the cells.
+func rowBytes(rows []rowimage.Row) (n int64) {
+	for _, row := range rows {
+		n += int64(row.Size())
+	}
+	return n
 }
 
 // copyAgain begins the copy of a table again: its key has changed, so that the keys up to which it was copied do not tell what is missing. Its rows

@@ -495,6 +495,6 @@ func TestMeter(t *testing.T) {
 	require.InDelta(t, 1000, rows, 1)
 	require.InDelta(t, 5000, bytes, 5)
 	require.Equal(t, "the target is the bottleneck", m.bottleneck())
-	p := CopyProgress{Rows: 5, Total: 10, Tables: 3, TablesDone: 1, RowsPerSec: 1000, BytesPerSec: 2.5e6, ETA: 61 * time.Second, Bottleneck: "x", Paused: "y"}
-	require.Equal(t, "copies: 1 of 3 tables, 5 of about 10 rows, 1000 rows/s, 2.5 MB/s, 1m1s left; x; paused: y", p.String())
+	p := CopyProgress{Bytes: 3.5e6, Rows: 5, Total: 10, Tables: 3, TablesDone: 1, RowsPerSec: 1000, BytesPerSec: 2.5e6, ETA: 61 * time.Second, Bottleneck: "x", Paused: "y"}
+	require.Equal(t, "copies: 1 of 3 tables, 5 of about 10 rows, 3.5 MB, 1000 rows/s, 2.5 MB/s, 1m1s left; x; paused: y", p.String())
 }

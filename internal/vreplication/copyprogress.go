@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	tabletpb "braid/api/tablet"
 )
 
 // CopyProgress is how a stream's copy goes on.
 type CopyProgress struct {
 	Rows, Total int64 // Total is an estimate
-	Bytes       int64 // of cells, in this run
+	Bytes       int64 // of cells
 	Tables      int   // of all
 	TablesDone  int
 	RowsPerSec  float64 // of the last seconds
@@ -23,7 +25,7 @@ type CopyProgress struct {
 // String is one line for people.
 func (p *CopyProgress) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "copies: %d of %d tables, %d of about %d rows", p.TablesDone, p.Tables, p.Rows, max(p.Total, p.Rows))
+	fmt.Fprintf(&b, "copies: %d of %d tables, %d of about %d rows, %.1f MB", p.TablesDone, p.Tables, p.Rows, max(p.Total, p.Rows), float64(p.Bytes)/1e6)
 	if p.RowsPerSec > 0 {
 		fmt.Fprintf(&b, ", %.0f rows/s, %.1f MB/s", p.RowsPerSec, p.BytesPerSec/1e6)
 	}
@@ -105,9 +107,10 @@ func (r *run) progress() {
 		return
 	}
 	r.windows.published = now
-	p := &CopyProgress{Bytes: r.windows.meter.bytes, Bottleneck: r.windows.meter.bottleneck(), Paused: r.windows.paused, Tables: len(r.order)}
+	p := &CopyProgress{Bottleneck: r.windows.meter.bottleneck(), Paused: r.windows.paused, Tables: len(r.order)}
 	for _, tc := range r.order {
 		p.Rows += tc.copied
+		p.Bytes += tc.bytes
 		p.Total += max(tc.total, tc.copied)
 		if tc.done {
 			p.TablesDone++
@@ -124,6 +127,12 @@ func (r *run) progress() {
 		}
 	}
 	r.c.copying.Store(p)
+}
+
+// proto is what a status has of it beside what the tables tell.
+func (p *CopyProgress) proto() *tabletpb.CopyProgress {
+	return &tabletpb.CopyProgress{RowsPerSecond: p.RowsPerSec, BytesPerSecond: p.BytesPerSec, EtaMs: p.ETA.Milliseconds(),
+		Bottleneck: p.Bottleneck, Paused: p.Paused, Writer: p.Writer}
 }
 
 // CopyProgress is how the stream's copy goes on; nil when it does not copy now.

@@ -18,6 +18,7 @@ type tableCopy struct {
 	order  string // schema.Table.KeyOrder of the definition that it is copied by; empty until its first chunk
 	ranges []*copyRange
 	copied int64
+	bytes  int64 // of the cells of those rows
 	total  int64 // estimate
 	done   bool  // all windows have closed and are committed
 	marked bool  // the row of copy_state says so
@@ -34,6 +35,7 @@ type copyRange struct {
 	upto   []byte // last key of the range, encoded; nil: the end of the table
 	last   []byte // key of the last row that was looked at, encoded; nil: none yet
 	copied int64
+	bytes  int64
 	done   bool
 	end    gtid.Set // what had passed on the stream before its last chunk; empty until that is committed
 }
@@ -51,16 +53,17 @@ func (rg *copyRange) compare(o *copyRange) int {
 
 // settle derives the table's progress from its ranges'.
 func (tc *tableCopy) settle() {
-	tc.copied, tc.done = 0, true
+	tc.copied, tc.bytes, tc.done = 0, 0, true
 	for _, rg := range tc.ranges {
 		tc.copied += rg.copied
+		tc.bytes += rg.bytes
 		tc.done = tc.done && rg.done
 	}
 }
 
 // loadCopies reads the progress of a stream's tables, in order of names.
 func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*tableCopy, []*tableCopy, error) {
-	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done, key_order, COALESCE(end_pos,''), whole "+
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, lastpk, rows_copied, rows_total, done, key_order, COALESCE(end_pos,''), whole, bytes_copied "+
 		"FROM _braid.copy_state WHERE vrepl_id=%d ORDER BY table_name", id))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read copy state: %w", err)
@@ -71,6 +74,9 @@ func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*
 		rg := &copyRange{table: tc, last: c[1], done: tc.marked}
 		if rg.copied, err = strconv.ParseInt(string(c[2]), 10, 64); err == nil {
 			tc.total, err = strconv.ParseInt(string(c[3]), 10, 64)
+		}
+		if err == nil {
+			rg.bytes, err = strconv.ParseInt(string(c[8]), 10, 64)
 		}
 		if err == nil {
 			rg.end, err = gtid.Parse(string(c[6]))
@@ -93,7 +99,7 @@ func loadCopies(ctx context.Context, conn *sqlconn.Conn, id int64) (map[string]*
 
 // loadRanges reads the ranges of the tables that were split. What was copied before the split stays with the first entry, which is done.
 func loadRanges(ctx context.Context, conn *sqlconn.Conn, id int64, tables map[string]*tableCopy) error {
-	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, no, upto, lastpk, rows_copied, done, COALESCE(end_pos,'') FROM _braid.copy_range WHERE vrepl_id=%d ORDER BY table_name, no", id))
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT table_name, no, upto, lastpk, rows_copied, done, COALESCE(end_pos,''), bytes_copied FROM _braid.copy_range WHERE vrepl_id=%d ORDER BY table_name, no", id))
 	if err != nil {
 		return fmt.Errorf("read copy ranges: %w", err)
 	}
@@ -105,6 +111,9 @@ func loadRanges(ctx context.Context, conn *sqlconn.Conn, id int64, tables map[st
 		rg := &copyRange{table: tc, upto: c[2], last: c[3], done: string(c[5]) == "1"}
 		if rg.no, err = strconv.Atoi(string(c[1])); err == nil {
 			rg.copied, err = strconv.ParseInt(string(c[4]), 10, 64)
+		}
+		if err == nil {
+			rg.bytes, err = strconv.ParseInt(string(c[7]), 10, 64)
 		}
 		if err == nil {
 			rg.end, err = gtid.Parse(string(c[6]))
@@ -119,17 +128,17 @@ func loadRanges(ctx context.Context, conn *sqlconn.Conn, id int64, tables map[st
 }
 
 // save is the statement that goes with a chunk of the range (W2). position is that of the stream before the chunk.
-func (rg *copyRange) save(id int64, last []byte, rows int64, done bool, position string) string {
+func (rg *copyRange) save(id int64, last []byte, rows, bytes int64, done bool, position string) string {
 	tc, end := rg.table, ""
 	if done {
 		end = ", end_pos=" + sqlconn.Quote(position)
 	}
 	if rg.no > 0 {
-		return fmt.Sprintf("UPDATE _braid.copy_range SET lastpk=%s, rows_copied=rows_copied+%d, done=%d%s WHERE vrepl_id=%d AND table_name=%s AND no=%d",
-			blob(last), rows, truth(done), end, id, sqlconn.Quote(tc.name), rg.no)
+		return fmt.Sprintf("UPDATE _braid.copy_range SET lastpk=%s, rows_copied=rows_copied+%d, bytes_copied=bytes_copied+%d, done=%d%s WHERE vrepl_id=%d AND table_name=%s AND no=%d",
+			blob(last), rows, bytes, truth(done), end, id, sqlconn.Quote(tc.name), rg.no)
 	}
-	return fmt.Sprintf("UPDATE _braid.copy_state SET lastpk=%s, rows_copied=rows_copied+%d, rows_total=%d, done=%d, key_order=%s%s WHERE vrepl_id=%d AND table_name=%s",
-		blob(last), rows, max(tc.total, tc.copied+rows), truth(done), sqlconn.Quote(tc.order), end, id, sqlconn.Quote(tc.name))
+	return fmt.Sprintf("UPDATE _braid.copy_state SET lastpk=%s, rows_copied=rows_copied+%d, bytes_copied=bytes_copied+%d, rows_total=%d, done=%d, key_order=%s%s WHERE vrepl_id=%d AND table_name=%s",
+		blob(last), rows, bytes, max(tc.total, tc.copied+rows), truth(done), sqlconn.Quote(tc.order), end, id, sqlconn.Quote(tc.name))
 }
 
 // ended is what must be applied before a table that is not strict yet may be: everything that came before its last chunks.
@@ -149,7 +158,7 @@ func ended(tables []*tableCopy) (position gtid.Set) {
 func (tc *tableCopy) forget(id int64) []string {
 	where := fmt.Sprintf(" WHERE vrepl_id=%d AND table_name=%s", id, sqlconn.Quote(tc.name))
 	return []string{
-		"UPDATE _braid.copy_state SET lastpk=NULL, key_order='', rows_copied=0, done=0, end_pos=NULL" + where,
+		"UPDATE _braid.copy_state SET lastpk=NULL, key_order='', rows_copied=0, bytes_copied=0, done=0, end_pos=NULL" + where,
 		"DELETE FROM _braid.copy_range" + where,
 	}
 }

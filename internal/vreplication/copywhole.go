@@ -81,10 +81,10 @@ func (r *run) wholeChunk(ctx context.Context, w *window, ch *vstream.Chunk) erro
 			return err
 		}
 	}
-	n := int64(len(ch.Rows))
+	n, bytes := int64(len(ch.Rows)), rowBytes(ch.Rows)
 	c := apply.Chunk{TableID: ch.TableID, Rows: ch.Rows, Done: func(error) {}}
-	c.Save = []string{fmt.Sprintf("UPDATE _braid.copy_state SET rows_copied=rows_copied+%d, done=%d WHERE vrepl_id=%d AND table_name=%s",
-		n, 2*truth(ch.Done), r.row.ID, sqlconn.Quote(tc.name))}
+	c.Save = []string{fmt.Sprintf("UPDATE _braid.copy_state SET rows_copied=rows_copied+%d, bytes_copied=bytes_copied+%d, done=%d WHERE vrepl_id=%d AND table_name=%s",
+		n, bytes, 2*truth(ch.Done), r.row.ID, sqlconn.Quote(tc.name))}
 	if n > 0 {
 		write, err := r.bulkWrite(ctx, plan, ch.Rows)
 		if err != nil {
@@ -100,7 +100,7 @@ func (r *run) wholeChunk(ctx context.Context, w *window, ch *vstream.Chunk) erro
 	if err := r.ap.Chunk(ctx, c); err != nil {
 		return fmt.Errorf("copy %s: %w", tc.name, err)
 	}
-	rg.copied += n
+	rg.copied, rg.bytes = rg.copied+n, rg.bytes+bytes
 	tc.settle()
 	if !ch.Done {
 		return nil
@@ -122,13 +122,13 @@ func (r *run) empty(ctx context.Context, tc *tableCopy, plan *tablePlan) error {
 		if _, err := conn.Exec(ctx, "TRUNCATE TABLE "+plan.Name()); err != nil {
 			return err
 		}
-		_, err := conn.Exec(ctx, fmt.Sprintf("UPDATE _braid.copy_state SET rows_copied=0 WHERE vrepl_id=%d AND table_name=%s", r.row.ID, sqlconn.Quote(tc.name)))
+		_, err := conn.Exec(ctx, fmt.Sprintf("UPDATE _braid.copy_state SET rows_copied=0, bytes_copied=0 WHERE vrepl_id=%d AND table_name=%s", r.row.ID, sqlconn.Quote(tc.name)))
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("copy %s: begin with an empty table: %w", tc.name, err)
 	}
-	tc.ranges[0].copied = 0
+	tc.ranges[0].copied, tc.ranges[0].bytes = 0, 0
 	return nil
 }
 

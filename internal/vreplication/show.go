@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
+	"time"
 
 	"braid/internal/gtid"
 	"braid/internal/schema"
@@ -26,6 +28,8 @@ type View struct {
 	StopPosition string          `json:"stop_position,omitempty"`
 	RowsCopied   int64           `json:"rows_copied"`
 	RowsTotal    int64           `json:"rows_total"`
+	BytesCopied  int64           `json:"bytes_copied"` // of cells
+	Rate         *Rate           `json:"copy_rate,omitempty"`
 	Tables       []TableView     `json:"tables"`
 	Transactions int64           `json:"transactions"`
 	CommittedUS  int64           `json:"source_committed_us"` // when the source committed the last transaction that is applied
@@ -38,10 +42,18 @@ type View struct {
 
 // TableView is how far the copy of a table is.
 type TableView struct {
-	Table      string `json:"table"`
-	RowsCopied int64  `json:"rows_copied"`
-	RowsTotal  int64  `json:"rows_total"`
-	Done       bool   `json:"done"`
+	Table       string `json:"table"`
+	RowsCopied  int64  `json:"rows_copied"`
+	RowsTotal   int64  `json:"rows_total"`
+	BytesCopied int64  `json:"bytes_copied"`
+	Done        bool   `json:"done"`
+}
+
+// Rate is how fast a copy was while somebody looked.
+type Rate struct {
+	RowsPerSec  float64 `json:"rows_per_s"`
+	BytesPerSec float64 `json:"bytes_per_s"`
+	ETASeconds  int64   `json:"eta_seconds,omitempty"` // 0: not known
 }
 
 // LaneView is a worker: what it has committed above the stream's base, and what its session does now.
@@ -95,22 +107,64 @@ func Show(ctx context.Context, conn *sqlconn.Conn, workflow string) ([]View, err
 func show(ctx context.Context, conn *sqlconn.Conn, r *row) (View, error) {
 	v := View{ID: r.ID, Workflow: r.Workflow, Source: r.Source.name(), DB: r.DBName, State: r.State.String(), Message: r.Message,
 		Position: r.Pos.String(), StopPosition: r.StopPos.String(), Transactions: r.Transactions, CommittedUS: r.Timestamp,
-		UpdatedUS: r.TimeUpdated, MaxTPS: r.MaxTPS, Options: json.RawMessage(r.rawSource), Tables: []TableView{}, Lanes: []LaneView{}, Log: []LogView{}}
+		UpdatedUS: r.TimeUpdated, MaxTPS: r.MaxTPS, Options: json.RawMessage(r.rawSource), Lanes: []LaneView{}, Log: []LogView{}}
 	_, copies, err := loadCopies(ctx, conn, r.ID)
 	if err != nil {
 		return v, err
 	}
-	for _, c := range copies {
-		t := TableView{c.name, c.copied, max(c.total, c.copied), c.done}
-		v.RowsCopied += t.RowsCopied
-		v.RowsTotal += t.RowsTotal
-		v.Tables = append(v.Tables, t)
-	}
+	v.copies(copies)
 	v.RowsCopied = max(v.RowsCopied, r.RowsCopied)
 	if err := v.lanes(ctx, conn); err != nil {
 		return v, err
 	}
 	return v, v.log(ctx, conn)
+}
+
+// Rates looks for so long at the streams that copy, and are run by somebody, and adds how fast they are. What a process knows of its copy is not in the
+// database; how far the copy is, is.
+func Rates(ctx context.Context, conn *sqlconn.Conn, views []View, period time.Duration) error {
+	copies := func(v View) bool { return v.State == Copying.String() && v.Session != 0 }
+	if !slices.ContainsFunc(views, copies) {
+		return nil
+	}
+	began := time.Now()
+	if !sleep(ctx, period) {
+		return context.Cause(ctx)
+	}
+	for i := range views {
+		v := &views[i]
+		if !copies(*v) {
+			continue
+		}
+		_, tables, err := loadCopies(ctx, conn, v.ID)
+		if err != nil {
+			return fmt.Errorf("stream %d: %w", v.ID, err)
+		}
+		v.rate(tables, time.Since(began))
+	}
+	return nil
+}
+
+// rate brings the view up to date with what is copied now.
+func (v *View) rate(tables []*tableCopy, d time.Duration) {
+	rows, bytes := v.RowsCopied, v.BytesCopied
+	v.copies(tables)
+	v.Rate = &Rate{RowsPerSec: float64(v.RowsCopied-rows) / d.Seconds(), BytesPerSec: float64(v.BytesCopied-bytes) / d.Seconds()}
+	if left := float64(v.RowsTotal - v.RowsCopied); v.Rate.RowsPerSec > 0 && left > 0 {
+		v.Rate.ETASeconds = max(1, int64(left/v.Rate.RowsPerSec))
+	}
+}
+
+// copies tells how far the tables are.
+func (v *View) copies(tables []*tableCopy) {
+	v.RowsCopied, v.RowsTotal, v.BytesCopied, v.Tables = 0, 0, 0, []TableView{}
+	for _, c := range tables {
+		t := TableView{c.name, c.copied, max(c.total, c.copied), c.bytes, c.done}
+		v.BytesCopied += t.BytesCopied
+		v.RowsCopied += t.RowsCopied
+		v.RowsTotal += t.RowsTotal
+		v.Tables = append(v.Tables, t)
+	}
 }
 
 // lanes reads the rows of the lanes, and asks who holds their locks: those are the sessions that work.

@@ -120,11 +120,12 @@ func (e *Engine) status(r *row, copies []*tableCopy) *tabletpb.StreamStatus {
 	for _, c := range copies {
 		s.RowsCopied += c.copied
 		s.RowsTotal += max(c.total, c.copied)
-		s.Tables = append(s.Tables, &tabletpb.TableCopy{Table: c.name, RowsCopied: c.copied, RowsTotal: max(c.total, c.copied), Done: c.done})
+		s.Tables = append(s.Tables, &tabletpb.TableCopy{Table: c.name, RowsCopied: c.copied, RowsTotal: max(c.total, c.copied), Done: c.done, BytesCopied: c.bytes})
 	}
 	s.RowsCopied = max(s.RowsCopied, r.RowsCopied)
-	if p := e.CopyProgress(r.ID); p != nil && s.Message == "" && r.State == Copying {
-		s.Message = p.String()
+	if p := e.CopyProgress(r.ID); p != nil && r.State == Copying {
+		s.Copy = p.proto()
+		s.Message = cmp.Or(s.Message, p.String())
 	}
 	if c := e.stream(r.ID); c != nil {
 		if from := c.readsFrom.Load(); from != nil {
