@@ -37,4 +37,15 @@ func TestDerivedDefinition(t *testing.T) {
 	other.Derived = false
 	_, err = NewTable(other, target, nil)
 	require.ErrorContains(t, err, "g: source geometry, target point")
+
+	// Of a key it tells that there is one, not whether it is the primary key: the source's table was swapped with one that has a unique key of that name.
+	swapped := derived()
+	swapped.UniqueKeys = [][]int{{0}}
+	keyed := *target
+	keyed.PrimaryKey, keyed.UniqueKeys = []int{0}, nil
+	table, err = NewTable(swapped, &keyed, nil)
+	require.NoError(t, err)
+	require.Equal(t, []int{0}, table.key)
+	_, err = NewTable(derived(), &keyed, nil)
+	require.ErrorContains(t, err, "key: source (), target (k)")
 }

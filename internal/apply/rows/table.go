@@ -110,6 +110,10 @@ func complete(source, target *schema.Table) *schema.Table {
 		}
 	}
 	if len(whole.PrimaryKey) == 0 { // other unique keys are not in the binlog: what the definition has of them is of another time
+		key := sameColumns(target.PrimaryKey, target, &whole)
+		if slices.ContainsFunc(whole.UniqueKeys, func(u []int) bool { return len(u) > 0 && slices.Equal(u, key) }) {
+			whole.PrimaryKey = key // the binlog does not say which of the two a key is
+		}
 		whole.UniqueKeys = nil
 		for _, key := range target.UniqueKeys {
 			if columns := sameColumns(key, target, &whole); columns != nil {
