@@ -80,9 +80,10 @@ func isNumeric(c *MapColumn) bool {
 	return false
 }
 
+// isCharacter: the server counts a VECTOR among them, but no GEOMETRY.
 func isCharacter(c *MapColumn) bool {
 	switch c.Type {
-	case typeString, typeVarString, typeVarchar, typeTinyBlob, typeBlob, typeMediumBlob, typeLongBlob:
+	case typeString, typeVarString, typeVarchar, typeTinyBlob, typeBlob, typeMediumBlob, typeLongBlob, typeVector:
 		return true
 	}
 	return false

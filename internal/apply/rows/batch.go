@@ -533,6 +533,10 @@ func (b *Batch) whereAll(t *Table, row rowimage.Row) {
 		case column.DataType == "json":
 			b.buf = append(append(append(b.buf, "CAST(CAST("...), t.column[c]...), " AS CHAR CHARACTER SET utf8mb4) AS BINARY)=_binary"...)
 			b.buf = sqlconn.AppendQuoted(b.buf, row[c])
+		case column.DataType == "vector": // which equals nothing but a vector
+			b.buf = append(append(append(b.buf, "HEX("...), t.column[c]...), ")=HEX("...)
+			b.literal(t, c, row[c])
+			b.buf = append(b.buf, ')')
 		case column.Charset != "" && !isMember(column):
 			b.buf = append(append(b.buf, t.column[c]...), '=')
 			b.literal(t, c, row[c])

@@ -199,6 +199,9 @@ func TestWritersWithoutKey(t *testing.T) {
 	s.exec("CREATE TABLE t (a INT, s VARCHAR(30) COLLATE utf8mb4_0900_ai_ci, f FLOAT, d DOUBLE, j JSON, b VARBINARY(9), n DECIMAL(9,3), e ENUM('x','y'), bits BIT(9), at DATETIME(3), KEY (a))",
 		"INSERT INTO t VALUES (1,'a',0.1,0.1,'{\"k\": 1}',x'00ff',1.5,'x',b'101','2024-01-01 00:00:00.123'),(1,'A',0.1,0.1,'{\"k\": 1}',x'00ff',1.5,'x',b'101','2024-01-01 00:00:00.123'),"+
 			"(1,'á',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL),(2,'b',1e-30,-0.0,'[]','',-1,'y',0,NULL),(2,'b',1e-30,-0.0,'[]','',-1,'y',0,NULL)")
+	s.exec("CREATE TABLE odd (n INT, p POINT, v VECTOR(3), st SET('a','b'), x TEXT CHARACTER SET utf16, y YEAR, ts TIMESTAMP(6) NULL, c CHAR(30), bi BINARY(4), ti TIME(2), da DATE, z INT ZEROFILL)",
+		"INSERT INTO odd VALUES (1,Point(1,2),STRING_TO_VECTOR('[1,2.5,-3]'),'a,b','ü',2024,'2024-10-27 02:30:00.5','x ',x'61','-01:00:00.5','2024-02-29',7),"+
+			"(1,NULL,NULL,'','',0,NULL,'','','00:00:00','0000-00-00',0),(2,Point(2,1),STRING_TO_VECTOR('[1,2.5,3]'),NULL,'U',1901,'1970-01-02 00:00:00','X',x'6100',NULL,NULL,NULL)")
 	ways := []way{{mode: Strict, group: 1}, {mode: Strict, group: 100}, {mode: Strict, group: 2, single: true, foreignKeys: true},
 		{sql: true, mode: Strict, group: 1}, {sql: true, mode: Strict, group: 100}, {sql: true, mode: Strict, group: 2, single: true}}
 	var copies []string
@@ -210,7 +213,8 @@ func TestWritersWithoutKey(t *testing.T) {
 			"INSERT INTO t (a) VALUES (9),(9)", "UPDATE t SET j='[1]' WHERE a=9 LIMIT 1", "DELETE FROM t WHERE a=9 AND j IS NULL",
 			"UPDATE t SET n=n+1 WHERE a=7", "UPDATE t SET n=n+1, a=8 WHERE a=7", "UPDATE t SET n=n-1, a=7 WHERE a=8",
 			"UPDATE u SET n=n+1 LIMIT 3", "UPDATE u SET n=n+1 WHERE n=2 LIMIT 2", "UPDATE u SET n=n+1 LIMIT 2", "UPDATE u SET n=n+1 LIMIT 1",
-			"UPDATE u SET n=n+1 LIMIT 1", "UPDATE u SET n=n+1 LIMIT 2", "UPDATE u SET n=n+1")
+			"UPDATE u SET n=n+1 LIMIT 1", "UPDATE u SET n=n+1 LIMIT 2", "UPDATE u SET n=n+1",
+			"UPDATE odd SET n=n+1", "INSERT INTO odd SELECT * FROM odd WHERE n=2", "UPDATE odd SET v=STRING_TO_VECTOR('[0,0,0]'), p=Point(0,0) WHERE n=3", "DELETE FROM odd WHERE n=2 LIMIT 2", "DELETE FROM odd WHERE n=3")
 		for range 12 { // what one leaves is what the next looks for
 			s.exec("UPDATE u SET n=n+1 LIMIT 2", "UPDATE u SET s='c', n=n+1 WHERE s='b'", "UPDATE u SET s='b' WHERE s='c'", "UPDATE u SET j=JSON_ARRAY(n), b=n LIMIT 1")
 		}
