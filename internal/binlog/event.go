@@ -111,6 +111,7 @@ type DDL struct {
 	GTID     string
 	Rows     bool // it is CREATE TABLE … SELECT
 	CommitUS int64
+	BegunUS  int64  // when the session began to run it, which is CURRENT_TIMESTAMP in it; microseconds since 1970
 	DB       string // default database of the statement
 	SQL      string
 	Settings []byte // of the session that has run it: see Settings

@@ -35,9 +35,9 @@ func (d *decoder) query(ev rawEvent) error {
 		return d.refuse("QUERY", fmt.Sprintf("changes were logged as a statement: %s", shorten(sql)), remedyRowFormat)
 	}
 	if d.trx.begun {
-		return d.inside(st, &e)
+		return d.inside(st, &e, ev.header.Timestamp)
 	}
-	return d.alone(st, &e)
+	return d.alone(st, &e, ev.header.Timestamp)
 }
 
 // isBegin knows the statement with which nearly all transactions begin, without the cost of reading it as any statement.
@@ -60,7 +60,7 @@ func (d *decoder) statement(s Statement) error {
 }
 
 // inside is a statement of a transaction that has begun.
-func (d *decoder) inside(st statement, e *replication.QueryEvent) error {
+func (d *decoder) inside(st statement, e *replication.QueryEvent, seconds uint32) error {
 	sql := string(e.Query)
 	switch st.kind {
 	case stmtCommit:
@@ -76,7 +76,7 @@ func (d *decoder) inside(st statement, e *replication.QueryEvent) error {
 		return nil
 	case stmtDDL:
 		if st.rows {
-			d.createSelect(st, e)
+			d.createSelect(st, e, seconds)
 			return nil
 		}
 		return d.refuse("QUERY", fmt.Sprintf("a change of tables inside of a transaction: %s", shorten(sql)), "copy the tables again")
@@ -85,7 +85,7 @@ func (d *decoder) inside(st statement, e *replication.QueryEvent) error {
 }
 
 // alone is the first statement of a group; most are the whole of it.
-func (d *decoder) alone(st statement, e *replication.QueryEvent) error {
+func (d *decoder) alone(st statement, e *replication.QueryEvent, seconds uint32) error {
 	t, sql, db := d.trx, string(e.Query), string(e.Schema)
 	switch {
 	case st.kind == stmtBegin:
@@ -94,14 +94,14 @@ func (d *decoder) alone(st statement, e *replication.QueryEvent) error {
 		t.begun, t.xid = true, st.xid
 	case st.kind == stmtDDL && st.rows:
 		t.begun = true
-		d.createSelect(st, e)
+		d.createSelect(st, e, seconds)
 	case st.kind == stmtXACommit:
 		return d.xaCommit(st.xid)
 	case st.kind == stmtXARollback:
 		d.xaRollback(st.xid)
 	case st.kind == stmtDDL:
 		d.trx = nil
-		d.yield(&DDL{Stamp: t.Stamp, GTID: t.gtid, id: t.id, CommitUS: t.commitUS, DB: db, SQL: sql, Settings: bytes.Clone(e.StatusVars), Objects: st.objects, End: d.coords})
+		d.yield(&DDL{Stamp: t.Stamp, GTID: t.gtid, id: t.id, CommitUS: t.commitUS, BegunUS: begunUS(seconds, e.StatusVars), DB: db, SQL: sql, Settings: bytes.Clone(e.StatusVars), Objects: st.objects, End: d.coords})
 	default:
 		if d.lenient {
 			t.other = &Statement{DB: db, SQL: sql}
@@ -112,9 +112,9 @@ func (d *decoder) alone(st statement, e *replication.QueryEvent) error {
 }
 
 // createSelect is the statement of a CREATE TABLE … SELECT. Its rows follow, and carry the GTID.
-func (d *decoder) createSelect(st statement, e *replication.QueryEvent) {
+func (d *decoder) createSelect(st statement, e *replication.QueryEvent, seconds uint32) {
 	if t := d.trx; d.done.gtid != t.gtid {
-		d.yield(&DDL{Stamp: t.Stamp, id: t.id, Rows: true, CommitUS: t.commitUS, DB: string(e.Schema), SQL: string(e.Query), Settings: bytes.Clone(e.StatusVars), Objects: st.objects, End: d.coords})
+		d.yield(&DDL{Stamp: t.Stamp, id: t.id, Rows: true, CommitUS: t.commitUS, BegunUS: begunUS(seconds, e.StatusVars), DB: string(e.Schema), SQL: string(e.Query), Settings: bytes.Clone(e.StatusVars), Objects: st.objects, End: d.coords})
 	}
 }
 

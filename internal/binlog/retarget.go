@@ -114,3 +114,47 @@ func RenameTables(objects []Object) string {
 	}
 	return "RENAME TABLE " + sql.String()[2:]
 }
+
+// NumbersRows says that a statement adds a column with AUTO_INCREMENT: rows that are there get numbers, in the order of the table's key or, if it has
+// none, in one that no two servers share.
+func NumbersRows(sql string) bool {
+	l := &lexer{s: sql}
+	if l.word() != "ALTER" {
+		return false
+	}
+	clause, before, depth := "", "", 0
+	for {
+		tok, ok := l.token()
+		if !ok {
+			return false
+		}
+		w := strings.ToUpper(tok)
+		if l.quoted {
+			w = ""
+		}
+		switch w {
+		case "(":
+			depth++
+		case ")":
+			depth--
+		case ",":
+			if depth == 0 {
+				clause = "" // else another column of ADD (…)
+			}
+		case "ADD":
+			clause = w
+		case "AUTO_INCREMENT":
+			if clause != "" {
+				return true
+			}
+		case "SERIAL": // a type that is AUTO_INCREMENT, or somebody's name
+			if clause != "" && !slices.Contains(nameFollows, before) {
+				return true
+			}
+		}
+		before = w
+	}
+}
+
+// nameFollows are words behind which SERIAL is a name.
+var nameFollows = []string{"ADD", "COLUMN", "(", ",", "INDEX", "KEY", "AFTER", "UNIQUE", "CONSTRAINT", "FULLTEXT", "SPATIAL", "EXISTS"}

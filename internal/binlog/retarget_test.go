@@ -42,3 +42,21 @@ func TestRetarget(t *testing.T) {
 	require.Equal(t, "CREATE TABLE t (a int COMMENT 'START')", WithoutRows("CREATE TABLE t (a int COMMENT 'START') START TRANSACTION"))
 	require.Equal(t, "CREATE TABLE t (a int)", WithoutRows("CREATE TABLE t (a int)"))
 }
+
+func TestNumbersRows(t *testing.T) {
+	for sql, want := range map[string]bool{
+		"ALTER TABLE t ADD COLUMN id INT AUTO_INCREMENT PRIMARY KEY":               true,
+		"alter table t add id int auto_increment first, add key (id)":              true,
+		"ALTER TABLE t ADD COLUMN (a DECIMAL(10,2), id INT AUTO_INCREMENT UNIQUE)": true,
+		"ALTER TABLE t DROP COLUMN a, ADD COLUMN id SERIAL":                        true,
+		"ALTER TABLE t ADD COLUMN a INT, AUTO_INCREMENT = 5":                       false,
+		"ALTER TABLE t AUTO_INCREMENT 5":                                           false,
+		"ALTER TABLE t MODIFY id BIGINT AUTO_INCREMENT, ADD COLUMN a INT":          false,
+		"ALTER TABLE t ADD COLUMN serial INT":                                      false,
+		"ALTER TABLE t ADD INDEX i (a, serial), ADD COLUMN b INT AFTER serial":     false,
+		"ALTER TABLE t ADD COLUMN `auto_increment` INT COMMENT 'AUTO_INCREMENT'":   false,
+		"CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY)":                       false,
+	} {
+		require.Equal(t, want, NumbersRows(sql), sql)
+	}
+}

@@ -39,9 +39,10 @@ const (
 	statusEncryption      = 20
 )
 
-// fixed are the lengths of variables that say nothing about how a definition is understood.
+// fixed are the lengths of variables whose values are not asked for.
 var fixed = map[byte]int{
 	statusFlags: 4, statusTimeNames: 2, statusCharsetDatabase: 2, statusTableMap: 8, statusDataWritten: 4, statusMicroseconds: 3, statusXid: 8,
+	statusSQLMode: 8, statusCharset: 6, statusAutoIncrement: 4, statusTimestampNulls: 1, statusUTF8MB4: 2, statusRequireKey: 1, statusEncryption: 1,
 }
 
 // everyDB stands for the number of databases where they are too many to be named.
@@ -79,6 +80,22 @@ func Settings(vars []byte) (all []Setting, err error) {
 	return all, r.err
 }
 
+// begunUS is when a session began to run a statement. The event's header has whole seconds; the rest is a status variable, if the statement has
+// asked for it.
+func begunUS(seconds uint32, vars []byte) int64 {
+	us := int64(seconds) * 1_000_000
+	r := statusReader{rest: vars}
+	for len(r.rest) > 0 && r.err == nil {
+		if code := r.take(1)[0]; code == statusMicroseconds {
+			b := r.take(3)
+			return us + (int64(b[0]) | int64(b[1])<<8 | int64(b[2])<<16)
+		} else {
+			r.skip(code)
+		}
+	}
+	return us
+}
+
 // statusReader takes status variables apart. After an error it returns zeros.
 type statusReader struct {
 	rest []byte
@@ -110,7 +127,7 @@ func (r *statusReader) skip(code byte) {
 	switch code {
 	case statusCatalogOld:
 		r.take(int(r.take(1)[0]) + 1)
-	case statusCatalog:
+	case statusCatalog, statusTimeZone:
 		r.text()
 	case statusInvoker:
 		r.text()

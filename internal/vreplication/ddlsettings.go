@@ -21,6 +21,9 @@ func (r *run) adopt(ctx context.Context, conn *sqlconn.Conn, d *vstream.DDL) err
 	if len(settings) == 0 {
 		return nil
 	}
+	if d.BegunUS > 0 { // rows that are there get it in a new column with a default of CURRENT_TIMESTAMP
+		settings = append(settings, binlog.Setting{Name: "timestamp", Value: fmt.Sprintf("%d.%06d", d.BegunUS/1_000_000, d.BegunUS%1_000_000)})
+	}
 	settings = append(settings, binlog.Setting{Name: "sql_generate_invisible_primary_key", Value: "0", Guarded: true})
 	var set []string
 	for _, s := range settings {

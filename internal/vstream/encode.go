@@ -53,7 +53,7 @@ func Encode(dst []byte, items []Item) ([]byte, error) {
 			dst = appendTransaction(dst, it)
 		case *DDL:
 			dst = appendString(append(dst, wireDDL), it.GTID)
-			dst = binary.AppendVarint(dst, it.CommitUS)
+			dst = binary.AppendVarint(binary.AppendVarint(dst, it.CommitUS), it.BegunUS)
 			dst = appendString(appendString(appendString(dst, it.DB), it.SQL), it.Settings)
 		case *Chunk:
 			dst = appendChunk(dst, it)

@@ -207,7 +207,7 @@ func (s *stream) ddl(ev *binlog.DDL) error {
 	}
 	switch {
 	case len(followed) > 0:
-		s.emit(&DDL{GTID: ev.GTID, CommitUS: ev.CommitUS, DB: ev.DB, SQL: ev.SQL, Settings: ev.Settings})
+		s.emit(&DDL{GTID: ev.GTID, CommitUS: ev.CommitUS, BegunUS: ev.BegunUS, DB: ev.DB, SQL: ev.SQL, Settings: ev.Settings})
 	case ev.GTID != "":
 		s.pass()
 	}
