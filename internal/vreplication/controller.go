@@ -40,8 +40,8 @@ type controller struct {
 	// early are dependencies that were found in the middle of a large transaction, by its GTID: the next run waits for
 	// them before it begins. Of the goroutine.
 	early map[string][]gtid.GTID
-	// vanished are tables that the source does not have any more: no chunk of them is asked for until the DDL has come that says why. Of
-	// the goroutine.
+	// vanished are tables that the source does not have any more, or not with a key: no chunk of them is asked for until the DDL has come
+	// that says why. Of the goroutine.
 	vanished map[string]bool
 
 	cancel context.CancelCauseFunc
@@ -112,7 +112,7 @@ func (c *controller) live(ctx context.Context, log *slog.Logger) {
 			return
 		}
 		if gone, ok := errors.AsType[*vstream.GoneError](err); ok {
-			c.vanished[gone.Table] = true
+			err = r.gone(ctx, gone)
 		}
 		if errors.Is(err, errAgain) {
 			attempt = -1

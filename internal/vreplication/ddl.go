@@ -13,6 +13,7 @@ import (
 
 	"braid/internal/base/errs"
 	"braid/internal/binlog"
+	"braid/internal/schema"
 	"braid/internal/sqlconn"
 	"braid/internal/vstream"
 )
@@ -54,10 +55,12 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 	if err := r.commit(ctx); err != nil {
 		return err
 	}
-	if moved := r.moves(d); r.concerned(moved, policy) {
-		for _, m := range moved {
-			delete(r.c.vanished, m.from)
-		}
+	moved := r.moves(d)
+	again := r.concerned(moved, policy)
+	for _, m := range moved {
+		delete(r.c.vanished, m.from)
+	}
+	if r.named(d) || again {
 		return errAgain // with the copies as they are now
 	}
 	return nil
@@ -125,7 +128,7 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 	if job.sql == "" {
 		return r.c.e.exec(ctx, append(r.moveCopies(d, policy), logStatement(r.row.ID, "ddl of others", r.row.State, d.SQL))...)
 	}
-	if err := r.finishFor(ctx, job.objects); err != nil { // before the definitions are written down, and never afterwards
+	if err := r.finishFor(ctx, slices.Concat(job.objects, job.models)); err != nil { // before the definitions are written down, and never afterwards
 		return err
 	}
 	conn, err := r.ddlSession(ctx)
@@ -133,6 +136,11 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 		return err
 	}
 	defer conn.Close()
+	if why, err := r.numbersOtherwise(ctx, conn, d, job); err != nil {
+		return fmt.Errorf("DDL %s: %w", shorten(job.sql), err)
+	} else if why != "" {
+		return permanent{r.stopAtDDL(d, nil, why)}
+	}
 	run := job.sql
 	if swaps(job) {
 		witness, err := r.witness(ctx, conn)
@@ -208,6 +216,7 @@ func (r *run) ddlSession(ctx context.Context) (*sqlconn.Conn, error) {
 type ddlJob struct {
 	sql     string
 	objects []binlog.Object // that it changes, on the target
+	models  []binlog.Object // that it refers to, or copies the definition of
 }
 
 // translate gives a statement the target's names. why says why that cannot be done.
@@ -222,7 +231,9 @@ func (r *run) translate(d *vstream.DDL) (job ddlJob, why string) {
 			strange = append(strange, "database "+n.DB)
 		case !ok:
 			strange = append(strange, n.DB+"."+n.Table)
-		case !n.Reference:
+		case n.Reference:
+			job.models = append(job.models, o)
+		default:
 			job.objects = append(job.objects, o)
 		}
 	}
@@ -247,6 +258,41 @@ func (r *run) translate(d *vstream.DDL) (job ddlJob, why string) {
 		return o
 	})
 	return job, ""
+}
+
+// numbersOtherwise says why the rows of a table would get other numbers on the target than they have got on the source, from a statement that numbers
+// them; "" if they get the same ones, or there are none.
+func (r *run) numbersOtherwise(ctx context.Context, conn *sqlconn.Conn, d *vstream.DDL, job ddlJob) (why string, err error) {
+	if !binlog.NumbersRows(job.sql) {
+		return "", nil
+	}
+	at := job.objects[0]
+	res, err := conn.Query(ctx, "SELECT 1 FROM "+sqlconn.QuoteIdent(at.DB)+"."+sqlconn.QuoteIdent(at.Table)+" LIMIT 1")
+	if code := sqlconn.ErrCode(err); code == 1146 || err == nil && len(res.Rows) == 0 {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defs, err := schema.Load(ctx, conn, at.DB, []string{at.Table})
+	if err != nil {
+		return "", err
+	}
+	n := binlog.DDLNames(d.SQL, d.DB)[0]
+	rule := r.row.Source.Rules.Match(n.DB, n.Table)
+	tc := r.copies[r.row.Source.Rules.Name(n.DB, n.Table)]
+	switch {
+	case len(defs[0].KeyColumns()) == 0:
+		why = "the table has no key, so its rows are in another order here"
+	case tc != nil && !tc.done:
+		why = "the copy of the table is not complete"
+	case rule != nil && (rule.Where != "" || rule.Vindex != ""):
+		why = "only some of the source's rows are here"
+	}
+	if why != "" {
+		why = "it gives numbers to rows that are there, and they would not be the source's: " + why
+	}
+	return why, nil
 }
 
 // swaps says that a statement gives names to tables that others of its tables had. If those look alike, nothing that is seen of them says

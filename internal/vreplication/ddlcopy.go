@@ -2,10 +2,13 @@ package vreplication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
+	"braid/internal/base/errs"
 	"braid/internal/binlog"
+	"braid/internal/schema"
 	"braid/internal/sqlconn"
 	"braid/internal/vstream"
 )
@@ -90,4 +93,41 @@ func (r *run) concerned(moved []move, policy DDLPolicy) bool {
 		}
 	}
 	return false
+}
+
+// gone notes that a table is not to be asked for until DDL names it, and returns the error of the run. A table whose target has a key has one at this place of
+// the stream, too: what the source has shown has got its name, or has lost its key, by DDL that is still to come.
+func (r *run) gone(ctx context.Context, gone *vstream.GoneError) error {
+	if !errors.Is(gone, errs.NoPrimaryKey) {
+		r.c.vanished[gone.Table] = true
+		return gone
+	}
+	db, table := r.row.Source.Rules.Split(gone.Table)
+	rule := r.row.Source.Rules.Match(db, table)
+	at := TargetTable{targetDB(rule, db, r.row.DBName), target(rule, table)}
+	keyed := false
+	err := r.c.e.pool.Do(ctx, func(conn *sqlconn.Conn) error {
+		defs, err := schema.Load(ctx, conn, at.DB, []string{at.Table})
+		keyed = err == nil && len(defs[0].KeyColumns()) > 0
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("definition of target table %s: %w", at.Table, err)
+	case !keyed:
+		return gone
+	}
+	r.c.vanished[gone.Table] = true
+	return fmt.Errorf("the DDL is still to come by which table %s has no key", gone.Table)
+}
+
+// named takes back that tables are not to be asked for, because DDL names them. It returns true if there are any.
+func (r *run) named(d *vstream.DDL) (any bool) {
+	for _, n := range binlog.DDLNames(d.SQL, d.DB) {
+		if name := r.row.Source.Rules.Name(n.DB, n.Table); r.c.vanished[name] {
+			delete(r.c.vanished, name)
+			any = true
+		}
+	}
+	return any
 }

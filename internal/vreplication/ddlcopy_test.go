@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"braid/internal/filter"
+	"braid/internal/gtid"
 	"braid/internal/vstream"
 )
 
@@ -19,6 +20,11 @@ type meddler struct {
 	n     int64
 	asked *atomic.Int64
 	do    func() error
+}
+
+// Keyless is the source's.
+func (m meddler) Keyless(ctx context.Context, rules filter.Rules, tables []string, after gtid.Set) ([]string, error) {
+	return m.Source.(keylessLister).Keyless(ctx, rules, tables, after)
 }
 
 type meddledStream struct {
@@ -110,4 +116,25 @@ func (w *world) follow(policy DDLPolicy, rules ...filter.Rule) {
 	w.t.Helper()
 	_, err := w.engine.Put(w.t.Context(), Spec{Workflow: "w", Keyspace: "src", Shard: "0", Rules: filter.Rules{Rules: rules}, OnDDL: policy})
 	require.NoError(w.t, err)
+}
+
+// A table whose name has gone to one without a key, in the middle of its copy: chunks wait for the DDL that says so, and then both are copied under their new
+// names.
+func TestNameOfATableWithoutKeyDuringTheCopy(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	src := w.sources["src/0"]
+	for _, s := range []*side{src, w.target} {
+		s.exec("SET SESSION cte_max_recursion_depth=1000000", "CREATE TABLE t (id int PRIMARY KEY, pad varchar(200))", "CREATE TABLE twins (a int, b int)")
+	}
+	src.exec(fmt.Sprintf("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<%d) SELECT i, REPEAT('x',150) FROM n", meddledRows), "ANALYZE TABLE t",
+		"INSERT INTO twins VALUES (1,1), (1,1), (2,NULL)")
+	asked := w.meddle(meddledWindow, false, func() {
+		src.exec("RENAME TABLE t TO aside, twins TO t, aside TO twins", "INSERT INTO t VALUES (1,1)", "DELETE FROM t WHERE a=2", "UPDATE twins SET pad='new' WHERE id>100")
+	})
+	_, err := w.engine.Put(t.Context(), Spec{Workflow: "w", Keyspace: "src", Shard: "0", Rules: filter.Rules{Rules: []filter.Rule{rule("/.*")}}, OnDDL: DDLExec, WithoutKey: SnapshotKeyless})
+	require.NoError(t, err)
+	w.await(Running)
+	require.Greater(t, asked.Load(), int64(meddledWindow))
+	w.catchUp()
+	w.equal("src/0", "t", "twins")
 }

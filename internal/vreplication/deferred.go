@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"braid/internal/binlog"
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
 )
@@ -72,6 +73,29 @@ type unfinished struct {
 	at     TargetTable
 	d      schema.Deferred
 	source *schema.Table // its definition, if the stream has told it
+	turn   chan struct{} // full while somebody works at the table
+	gone   bool          // it is finished already, and may have another definition since; read and written in turn
+}
+
+func (u *unfinished) among(objects []binlog.Object) bool {
+	return within(binlog.Object{DB: u.at.DB, Table: u.at.Table}, objects)
+}
+
+// within says that a table is one of the objects, or lies in one.
+func within(table binlog.Object, objects []binlog.Object) bool {
+	return slices.ContainsFunc(objects, func(o binlog.Object) bool { return o.DB == table.DB && (o.Table == table.Table || o.Table == "") })
+}
+
+// parents are the tables to which its missing foreign keys refer.
+func (u *unfinished) parents() (parents []binlog.Object) {
+	for _, key := range u.d.ForeignKeys {
+		for _, n := range binlog.DDLNames("ALTER TABLE "+sqlconn.QuoteIdent(u.at.Table)+" ADD "+key.SQL, u.at.DB) {
+			if n.Reference {
+				parents = append(parents, n.Object)
+			}
+		}
+	}
+	return parents
 }
 
 // finisher adds what tables were made without. It runs beside the stream: indexes are built while changes are applied, by sessions of
@@ -103,7 +127,7 @@ func (r *run) loadUnfinished(ctx context.Context, conn *sqlconn.Conn) ([]*unfini
 	}
 	var todo []*unfinished
 	for _, c := range res.Rows {
-		u := &unfinished{at: TargetTable{string(c[0]), string(c[1])}}
+		u := &unfinished{at: TargetTable{string(c[0]), string(c[1])}, turn: make(chan struct{}, 1)}
 		name, ours := mine[u.at.DB][u.at.Table]
 		if !ours {
 			continue
@@ -157,16 +181,33 @@ func (f *finisher) run(ctx context.Context) (differences []string, err error) {
 	}
 	defer conn.Close()
 	for _, u := range f.todo {
-		diffs, err := u.compare(ctx, conn)
+		err := u.inTurn(ctx, func() error {
+			diffs, err := u.compare(ctx, conn)
+			if err != nil {
+				return err
+			}
+			differences = append(differences, diffs...)
+			return ForgetDeferred(ctx, conn, u.at.DB, []string{u.at.Table})
+		})
 		if err != nil {
-			return nil, err
-		}
-		differences = append(differences, diffs...)
-		if err := ForgetDeferred(ctx, conn, u.at.DB, []string{u.at.Table}); err != nil {
 			return nil, err
 		}
 	}
 	return differences, nil
+}
+
+// inTurn runs fn while nobody else works at the table, unless it is finished already.
+func (u *unfinished) inTurn(ctx context.Context, fn func() error) error {
+	select {
+	case u.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-u.turn }()
+	if u.gone {
+		return nil
+	}
+	return fn()
 }
 
 // each runs fn for all tables, several at a time, the largest first.
@@ -187,7 +228,7 @@ func (f *finisher) each(ctx context.Context, fn func(context.Context, *sqlconn.C
 			}
 			defer conn.Close()
 			for u := range work {
-				if err := fn(ctx, conn, u); err != nil {
+				if err := u.inTurn(ctx, func() error { return fn(ctx, conn, u) }); err != nil {
 					return err
 				}
 			}

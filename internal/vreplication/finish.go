@@ -15,6 +15,7 @@ import (
 type finishing struct {
 	begun    bool
 	done     bool
+	todo     []*unfinished
 	outcome  chan finished
 	barriers chan barrier // of the finisher, which may not touch the applier
 }
@@ -123,7 +124,7 @@ func (r *run) beginFinishing(ctx context.Context) (bool, error) {
 		f.done = true
 		return true, nil
 	}
-	f.begun, f.outcome, f.barriers = true, make(chan finished, 1), make(chan barrier)
+	f.begun, f.todo, f.outcome, f.barriers = true, todo, make(chan finished, 1), make(chan barrier)
 	r.log.Info("indexes and foreign keys are added", "tables", len(todo))
 	r.c.copying.Store(&CopyProgress{Tables: len(r.order), TablesDone: len(r.order), Bottleneck: fmt.Sprintf("indexes and foreign keys of %d tables are added", len(todo))})
 	r.differ.group.Go(func() error {
@@ -147,11 +148,17 @@ func (r *run) beginFinishing(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// finishFor adds at once what tables lack that a statement of the source is about to change: it may name an index or a foreign key that is still
-// missing. Nothing else is under way.
+// finishFor adds at once what tables lack that have to do with a statement of the source: it may name an index or a foreign key that is still
+// missing, or copy the definition of a table that lacks one. Nothing but the finisher is under way, from which these tables are taken: it would
+// add again what the statement drops.
 func (r *run) finishFor(ctx context.Context, objects []binlog.Object) error {
 	if r.finishing.done {
 		return nil
+	}
+	for _, u := range concerned(r.finishing.todo, objects) {
+		if err := r.takeFromFinisher(ctx, u); err != nil {
+			return err
+		}
 	}
 	var todo []*unfinished
 	err := r.c.e.pool.Do(ctx, func(conn *sqlconn.Conn) (err error) {
@@ -161,10 +168,7 @@ func (r *run) finishFor(ctx context.Context, objects []binlog.Object) error {
 	if err != nil {
 		return err
 	}
-	todo = slices.DeleteFunc(todo, func(u *unfinished) bool {
-		return !slices.ContainsFunc(objects, func(o binlog.Object) bool { return o.DB == u.at.DB && (o.Table == u.at.Table || o.Table == "") })
-	})
-	if len(todo) == 0 {
+	if todo = concerned(todo, objects); len(todo) == 0 {
 		return nil
 	}
 	for _, u := range todo {
@@ -177,6 +181,45 @@ func (r *run) finishFor(ctx context.Context, objects []binlog.Object) error {
 	}
 	r.say("")
 	return r.rebind(ctx)
+}
+
+// takeFromFinisher waits until the finisher does not work at a table, and keeps it from that.
+func (r *run) takeFromFinisher(ctx context.Context, u *unfinished) error {
+	for {
+		select {
+		case u.turn <- struct{}{}:
+			u.gone = true
+			<-u.turn
+			return nil
+		case b := <-r.finishing.barriers: // nothing is under way here
+			b.done <- b.fn(ctx)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// concerned are those of the tables that a statement about the objects has to do with: the objects, the tables whose foreign keys refer to them (the
+// statement may give the parent, or its columns, another name), and the parents of all these, which need their indexes first.
+func concerned(todo []*unfinished, objects []binlog.Object) (some []*unfinished) {
+	take := func(is func(*unfinished) bool) (added bool) {
+		for _, u := range todo {
+			if !slices.Contains(some, u) && is(u) {
+				some, added = append(some, u), true
+			}
+		}
+		return added
+	}
+	take(func(u *unfinished) bool { return u.among(objects) })
+	take(func(u *unfinished) bool {
+		return slices.ContainsFunc(u.parents(), func(p binlog.Object) bool { return within(p, objects) })
+	})
+	for parents := true; parents; {
+		parents = take(func(u *unfinished) bool {
+			return slices.ContainsFunc(some, func(child *unfinished) bool { return u.among(child.parents()) })
+		})
+	}
+	return some
 }
 
 // setState writes what the stream does now, unless somebody has stopped it.

@@ -176,13 +176,13 @@ func (c *catalog) named(ctx context.Context, name string) (*table, error) {
 func (c *catalog) keyed(ctx context.Context, name string) (*table, error) {
 	t, err := c.named(ctx, name)
 	if err == nil && len(t.key) == 0 {
-		err = errs.New(errs.NoPrimaryKey, nil, "table %s.%s has no primary key and no unique key without NULL", t.def.DB, t.def.Name)
+		err = &GoneError{t.name, errs.New(errs.NoPrimaryKey, nil, "table %s.%s has no primary key and no unique key without NULL", t.def.DB, t.def.Name)}
 	}
 	return t, err
 }
 
-// GoneError says that a table of which a chunk is wanted is not on the source any more. The DDL that took it away, or gave it another name, is
-// still to come on the stream, or has passed.
+// GoneError says that a table of which a chunk is wanted is not on the source any more, or not one with a key. The DDL that took it away, or gave its
+// name to another, is still to come on the stream, or has passed.
 type GoneError struct {
 	Table string // as the stream's rules call it
 	Err   error
@@ -190,7 +190,7 @@ type GoneError struct {
 
 func (g *GoneError) Error() string { return g.Err.Error() }
 
-// Unwrap is schema.ErrNoTable.
+// Unwrap is schema.ErrNoTable or errs.NoPrimaryKey.
 func (g *GoneError) Unwrap() error { return g.Err }
 
 // compiled returns the decoder of a table map.

@@ -1,0 +1,98 @@
+package vreplication
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"braid/internal/filter"
+	"braid/internal/mysqld/mysqldtest"
+	"braid/internal/schema"
+	"braid/internal/throttle"
+)
+
+// deferring makes the source's tables on the target without what is added later.
+func (w *world) deferring(names ...string) {
+	w.t.Helper()
+	src := w.sources["src/0"]
+	w.target.exec("SET NAMES utf8mb4, foreign_key_checks=0")
+	for _, name := range names {
+		defs, err := schema.Load(w.t.Context(), src.conn, src.db, []string{name})
+		require.NoError(w.t, err)
+		require.NoError(w.t, CreateTable(w.t.Context(), w.target.conn, w.target.db, name, defs[0].CreateStatement, deferRows))
+	}
+}
+
+// sameDefinitions compares tables, foreign keys included.
+func (w *world) sameDefinitions(names ...string) {
+	w.t.Helper()
+	src := w.sources["src/0"]
+	for _, name := range names {
+		want, err := schema.Load(w.t.Context(), src.conn, src.db, []string{name})
+		require.NoError(w.t, err)
+		have, err := schema.Load(w.t.Context(), w.target.conn, w.target.db, []string{name})
+		require.NoError(w.t, err)
+		require.Equal(w.t, want[0].CreateStatement, strings.ReplaceAll(have[0].CreateStatement, w.target.db, src.db))
+	}
+}
+
+// DDL comes while indexes and foreign keys are added beside the stream: what it drops is not added again, and a foreign key refers to its parent under the
+// name that it has got.
+func TestDDLBesideTheFinisher(t *testing.T) {
+	for name, c := range map[string]struct {
+		ddl    string
+		tables []string
+	}{
+		"drop":   {"ALTER TABLE item DROP FOREIGN KEY fk, DROP KEY a", []string{"slow", "parent", "item"}},
+		"rename": {"RENAME TABLE parent TO mother", []string{"slow", "mother", "item"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil, source1)
+			src := w.sources["src/0"]
+			src.exec("CREATE TABLE slow (id int PRIMARY KEY, a int, KEY a (a))", "CREATE TABLE parent (id int PRIMARY KEY, a int)",
+				"CREATE TABLE item (id int PRIMARY KEY, a int, KEY a (a), CONSTRAINT fk FOREIGN KEY (a) REFERENCES parent (id))",
+				"INSERT INTO slow VALUES (1,1)", "INSERT INTO parent VALUES (1,1)", "INSERT INTO item VALUES (1,1)")
+			w.deferring("slow", "parent", "item")
+			reader := mysqldtest.Dial(t, w.target.Root().WithDB(w.target.db))
+			for _, sql := range []string{"BEGIN", "SELECT * FROM slow"} { // the finisher waits for its end
+				_, err := reader.Exec(t.Context(), sql)
+				require.NoError(t, err)
+			}
+			w.follow(DDLExec, rule("/.*"))
+			require.Eventually(t, func() bool {
+				return w.target.one("SELECT COUNT(*) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA=DATABASE() AND TABLE_NAME='item' AND INDEX_NAME='a'") == "1"
+			}, time.Minute, 10*time.Millisecond, "the finisher works at the others")
+			src.exec(c.ddl, "INSERT INTO slow VALUES (2,7)")
+			w.catchUp()
+			_, err := reader.Exec(t.Context(), "COMMIT")
+			require.NoError(t, err)
+			w.await(Running)
+			w.catchUp()
+			w.equal("src/0", c.tables...)
+			w.sameDefinitions(c.tables...)
+		})
+	}
+}
+
+// A table that is made like another, whose indexes are still to be added, has them.
+func TestTableLikeOneThatLacksIndexes(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	var pressure atomic.Int64
+	pressure.Store(100)
+	w.probes = func(string, string, throttle.Limits) []throttle.Probe { return []throttle.Probe{gauge{&pressure}} }
+	w.restart()
+	src := w.sources["src/0"]
+	src.exec("CREATE TABLE item (id int PRIMARY KEY, a int, KEY a (a))", "INSERT INTO item VALUES (1,2)")
+	w.deferring("item")
+	w.follow(DDLExec, filter.Rule{Table: "/.*"})
+	w.await(Copying)
+	src.exec("CREATE TABLE twin LIKE item", "INSERT INTO twin VALUES (1,1)")
+	w.catchUp()
+	w.sameDefinitions("item", "twin")
+	pressure.Store(0)
+	w.await(Running)
+	w.equal("src/0", "item", "twin")
+}
