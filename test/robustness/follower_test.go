@@ -45,7 +45,7 @@ type follower struct {
 	runs int
 }
 
-func newFollower(t *testing.T, source, target *mysqld.Server, c combination, databases []string) *follower {
+func newFollower(t *testing.T, source, target *mysqld.Server, c combination, databases []string, withoutKey string) *follower {
 	admin, repl := target.Admin(), source.Repl()
 	dir := os.Getenv("TORTURE_LOGS") // to look at them afterwards
 	if dir == "" {
@@ -54,7 +54,8 @@ func newFollower(t *testing.T, source, target *mysqld.Server, c combination, dat
 	return &follower{
 		log: filepath.Join(dir, "replicate-"+c.String()+".log"),
 		argv: []string{binary, "replicate", "--source", repl.User + "@tcp(" + repl.Addr + ")/", "--target", admin.User + "@tcp(" + admin.Addr + ")/",
-			"--databases", strings.Join(databases, ","), "--parallel", c.mode, "--commit-order", c.order, "--on-ddl", "exec", "--workers", "4"},
+			"--databases", strings.Join(databases, ","), "--parallel", c.mode, "--commit-order", c.order, "--on-ddl", "exec", "--workers", "4",
+			"--without-key", withoutKey},
 		env: []string{"BRAID_SOURCE_PASSWORD=" + repl.Password, "BRAID_TARGET_PASSWORD=" + admin.Password},
 	}
 }

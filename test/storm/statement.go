@@ -14,7 +14,7 @@ var changes = []struct {
 	make   dml
 }{
 	{14, insert}, {6, replace}, {8, upsert}, {14, update}, {6, updateKey}, {5, shiftKeys}, {6, swapUnique}, {3, reverseUnique}, {6, updateUnique},
-	{9, remove}, {4, removeMany}, {2, reuse}, {10, updateJSON}, {3, insertSelect}, {2, joinedUpdate}, {1, joinedDelete},
+	{9, remove}, {4, removeMany}, {2, reuse}, {10, updateJSON}, {3, insertSelect}, {2, joinedUpdate}, {1, joinedDelete}, {8, duplicate}, {5, updateTwin}, {6, removeTwin},
 }
 
 var changeWeight = func() (sum int) {
@@ -215,6 +215,34 @@ func removeMany(g *Generator, t *table) []string {
 	return []string{fmt.Sprintf("DELETE FROM %s WHERE %[2]s IS NULL OR %[2]s >= %[3]s ORDER BY %[2]s LIMIT %[4]d", t.Name, t.key[0].ident(),
 		t.key[0].value(g.r, g.cfg.Keys), 1+g.r.IntN(12))}
 }
+
+// duplicate makes rows that nothing tells from others of a table without a key.
+func duplicate(g *Generator, t *table) []string {
+	if !t.endless {
+		return nil
+	}
+	columns := idents(t.writable())
+	return []string{fmt.Sprintf("INSERT IGNORE INTO %s (%s) SELECT %s FROM %s WHERE %s LIMIT %d", t.Name, columns, columns, t.Name, g.twins(t), 1+g.r.IntN(3))}
+}
+
+// updateTwin changes one of several equal rows, or two, and leaves the others.
+func updateTwin(g *Generator, t *table) []string {
+	columns := free(t)
+	if !t.endless || len(columns) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("UPDATE %s SET %s WHERE %s LIMIT %d", t.Name, g.set(columns), g.twins(t), 1+g.r.IntN(2))}
+}
+
+func removeTwin(g *Generator, t *table) []string {
+	if !t.endless {
+		return nil
+	}
+	return []string{fmt.Sprintf("DELETE FROM %s WHERE %s LIMIT %d", t.Name, g.twins(t), 1+g.r.IntN(2))}
+}
+
+// twins names all rows with one value, or with NULL.
+func (g *Generator) twins(t *table) string { return t.key[0].ident() + " <=> " + g.value(t.key[0]) }
 
 // reuse gives away the key and the unique values of rows that die in the same transaction.
 func reuse(g *Generator, t *table) []string {
