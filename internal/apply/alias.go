@@ -27,4 +27,5 @@ var (
 	NewTable   = rows.NewTable
 	Permanent  = rows.Permanent
 	Session    = rows.Prepare
+	Refusal    = rows.Refusal
 )

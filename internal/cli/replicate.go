@@ -78,6 +78,7 @@ func (a *app) replicateCmd() *cobra.Command {
 		"where need be while writes to it are locked out for a moment")
 	fl.BoolVar(&f.cfg.AllowNonEmpty, "allow-nonempty", false, "copy into tables that have rows: those with the source's keys are overwritten, others stay")
 	fl.IntVar(&f.cfg.CopyReaders, "copy-readers", 0, "sessions that read the source's tables at the same time (default 4)")
+	fl.DurationVar(&f.cfg.MaxLag, "max-replication-lag", 0, "pause the copy while the stream is further behind, and call it lagging from there on (default: 10s)")
 	l := &f.cfg.Throttle
 	fl.Int64Var(&l.SourceHistory, "copy-max-history", 0, "pause the copy while the source's history list is longer (default: not looked at)")
 	fl.DurationVar(&l.CommitLatency, "copy-max-commit-latency", 0, "pause the copy while commits on the target take longer (default: not looked at)")

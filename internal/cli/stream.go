@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -127,6 +128,9 @@ func (a *app) printView(v *vreplication.View) error {
 			return err
 		}
 	}
+	if err := a.printWriters(v); err != nil {
+		return err
+	}
 	if len(v.Log) == 0 {
 		return nil
 	}
@@ -153,6 +157,29 @@ func printTables(out io.Writer, tables []vreplication.TableView) error {
 		list.row(t.Table, fmt.Sprintf("%s/%s", thousands(t.RowsCopied), thousands(t.RowsTotal)), megabytes(t.BytesCopied))
 	}
 	return list.flush()
+}
+
+// printWriters has a line for each way of writing: there may be thousands of tables.
+func (a *app) printWriters(v *vreplication.View) error {
+	type way struct{ writer, reason string }
+	var ways []way
+	tables := map[way][]string{}
+	for _, t := range v.Writers {
+		w := way{t.Writer, t.Reason}
+		if tables[w] == nil {
+			ways = append(ways, w)
+		}
+		tables[w] = append(tables[w], t.Table)
+	}
+	if len(ways) == 0 {
+		return nil
+	}
+	fmt.Fprintf(a.out, "\n%s: how changes are written\n", v.Workflow)
+	t := newTable(a.out, "WRITER", "TABLES", "WHICH", "WHY NOT NATIVE")
+	for _, w := range ways {
+		t.row(w.writer, len(tables[w]), cut(strings.Join(tables[w], ", "), 60), orDash(w.reason))
+	}
+	return t.flush()
 }
 
 func cut(s string, most int) string {

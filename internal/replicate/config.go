@@ -25,6 +25,7 @@ type Config struct {
 	Parallel    writeset.Mode
 	CommitOrder apply.Order
 	MaxTPS      int64         // 0: no bound
+	MaxLag      time.Duration // from which the copy pauses, and the stream counts as lagging; 0: timeouts.MaxLag
 	Delay       time.Duration // from the source's commit
 	OnDDL       vreplication.DDLPolicy
 
@@ -67,6 +68,9 @@ func (c *Config) Validate() (filter.Rules, error) {
 	}
 	if c.Delay < 0 {
 		bad = append(bad, fmt.Errorf("--delay %s is negative", c.Delay))
+	}
+	if c.MaxLag < 0 || c.MaxLag%time.Second != 0 {
+		bad = append(bad, fmt.Errorf("--max-replication-lag %s: whole seconds, or 0 for the default", c.MaxLag))
 	}
 	if c.Once && !c.StopAt.Empty() {
 		bad = append(bad, errors.New("--once and --stop-at exclude each other"))

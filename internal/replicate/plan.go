@@ -177,14 +177,16 @@ func (p *plan) compare(ctx context.Context, target *sqlconn.Conn) error {
 	if len(bad) > 0 {
 		return errors.Join(bad...)
 	}
-	return p.checkTriggers(ctx, target)
+	return p.checkTriggers(ctx, target, everyTable)
 }
 
-// checkTriggers refuses triggers on the target: what they did on the source is in the source's row events already.
-func (p *plan) checkTriggers(ctx context.Context, target *sqlconn.Conn) error {
+func everyTable(*table) bool { return true }
+
+// checkTriggers refuses triggers on the target's tables: what they did on the source is in the source's row events already.
+func (p *plan) checkTriggers(ctx context.Context, target *sqlconn.Conn, of func(*table) bool) error {
 	ours := map[string]bool{}
 	for _, t := range p.tables {
-		ours[t.db+"\x00"+t.name] = true
+		ours[t.db+"\x00"+t.name] = of(t)
 	}
 	res, err := target.Query(ctx, "SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, TRIGGER_SCHEMA, TRIGGER_NAME FROM information_schema.TRIGGERS ORDER BY 1, 2, 4")
 	if err != nil {

@@ -72,6 +72,8 @@ type replication struct {
 	engine *vreplication.Engine
 	plan   *plan
 	meter  meter
+
+	triggersAt time.Time // they were looked for
 }
 
 func (r *replication) close() {
@@ -211,7 +213,7 @@ func (r *replication) checkPlan(ctx context.Context, sourceUUID string, begun bo
 		}
 	}
 	if begun {
-		return r.plan.checkTriggers(ctx, r.admin)
+		return r.plan.checkTriggers(ctx, r.admin, everyTable)
 	}
 	if err := r.plan.compare(ctx, r.admin); err != nil {
 		return err
@@ -291,7 +293,7 @@ func (r *replication) start(ctx context.Context) error {
 	})
 	_, err := r.engine.Put(ctx, vreplication.Spec{
 		Workflow: r.cfg.Name, Keyspace: sourceKeyspace, Shard: sourceShard, Rules: r.rules, OnDDL: r.cfg.OnDDL, Workers: r.cfg.Workers,
-		Parallel: r.cfg.Parallel, CommitOrder: r.cfg.CommitOrder, Delay: r.cfg.Delay, WithoutKey: r.cfg.WithoutKey, CopyReaders: r.cfg.CopyReaders, MaxTPS: r.cfg.MaxTPS, StopPos: r.cfg.StopAt, Skip: r.cfg.Skip,
+		Parallel: r.cfg.Parallel, CommitOrder: r.cfg.CommitOrder, Delay: r.cfg.Delay, WithoutKey: r.cfg.WithoutKey, CopyReaders: r.cfg.CopyReaders, MaxTPS: r.cfg.MaxTPS, MaxLag: r.cfg.MaxLag, StopPos: r.cfg.StopAt, Skip: r.cfg.Skip,
 	})
 	if err != nil {
 		return err
@@ -315,6 +317,9 @@ func (r *replication) follow(ctx context.Context) error {
 			if done {
 				return r.stop(ctx)
 			}
+			if err := r.checkLateTriggers(ctx, stream.Id); err != nil {
+				return errors.Join(err, r.stop(ctx))
+			}
 		} else if ctx.Err() == nil {
 			r.log.Warn("the stream's row cannot be read", "error", err)
 		}
@@ -326,6 +331,34 @@ func (r *replication) follow(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// triggerPeriod is how often triggers are looked for that somebody makes on the target while the stream runs.
+const triggerPeriod = 2 * time.Second
+
+// checkLateTriggers refuses triggers on tables that are written with SQL statements, which fire them. Row events do not.
+func (r *replication) checkLateTriggers(ctx context.Context, stream int64) error {
+	if time.Since(r.triggersAt) < triggerPeriod {
+		return nil
+	}
+	r.triggersAt = time.Now()
+	bySQL := map[string]bool{}
+	for _, w := range r.engine.Writers(stream) {
+		bySQL[w.Table] = w.Writer == "sql"
+	}
+	if len(bySQL) == 0 {
+		return nil
+	}
+	conn, err := sqlconn.Dial(ctx, r.cfg.Target)
+	if err != nil {
+		return nil //nolint:nilerr // the target is away for now; the stream's message says so
+	}
+	defer conn.Close()
+	err = r.plan.checkTriggers(ctx, conn, func(t *table) bool { return bySQL[r.rules.Name(t.source.DB, t.source.Name)] })
+	if e, ok := errors.AsType[*errs.Error](err); ok {
+		return e.With(append(e.Steps, "compare these tables with the source's: rows that were written since the triggers were made may differ")...)
+	}
+	return nil
 }
 
 // near waits for the goal, at most until the next look; the commit that reaches it wakes the wait.

@@ -11,6 +11,7 @@ import (
 	"braid/internal/binlog"
 	"braid/internal/gtid"
 	"braid/internal/sqlconn"
+	"braid/internal/vreplication"
 )
 
 // Status is what is seen of a replication at one moment.
@@ -24,9 +25,10 @@ type Status struct {
 	RowsTotal    int64     `json:"rows_total"`   // an estimate, until a table is copied
 	BytesCopied  int64     `json:"bytes_copied"` // of cells
 	Tables       []Table   `json:"tables,omitempty"`
-	Transactions int64     `json:"transactions"` // applied since the stream was made
-	TPS          float64   `json:"tps"`          // source transactions a second
-	Groups       float64   `json:"groups_per_s"` // commits of the target that hold them
+	Writers      []Writer  `json:"writers,omitempty"` // of tables of which a row has come
+	Transactions int64     `json:"transactions"`      // applied since the stream was made
+	TPS          float64   `json:"tps"`               // source transactions a second
+	Groups       float64   `json:"groups_per_s"`      // commits of the target that hold them
 	Width        float64   `json:"transactions_per_group"`
 	Workers      int       `json:"workers"`      // sessions that apply
 	Busy         float64   `json:"workers_busy"` // of them, on average over the last seconds
@@ -51,6 +53,9 @@ type Table struct {
 	BytesCopied int64  `json:"bytes_copied"`
 	Done        bool   `json:"done"`
 }
+
+// Writer is how the changes of a table are written.
+type Writer = vreplication.TableWriter
 
 // meter makes rates of counters.
 type meter struct {
@@ -108,6 +113,7 @@ func (r *replication) status(ctx context.Context, s *tabletpb.StreamStatus) Stat
 		out.Tables = append(out.Tables, Table{t.Table, t.RowsCopied, t.RowsTotal, t.BytesCopied, t.Done})
 		out.BytesCopied += t.BytesCopied
 	}
+	out.Writers = r.engine.Writers(s.Id)
 	out.BehindGTIDs = r.behind(ctx, s.Position)
 	at := sample{at: now, rows: s.RowsCopied, bytes: out.BytesCopied, transactions: s.Transactions, behind: max(out.BehindGTIDs, 0)}
 	if ap, ok := r.engine.Applier(s.Id); ok {

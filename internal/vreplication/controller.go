@@ -31,6 +31,7 @@ type controller struct {
 	*tracker
 	log *slog.Logger
 
+	written written                      // how tables are written
 	diffs   atomic.Bool                  // there may be diffs to take up
 	copying atomic.Pointer[CopyProgress] // nil while nothing is copied
 	stale   atomic.Bool                  // a sibling has added foreign keys to the target
@@ -49,7 +50,7 @@ type controller struct {
 }
 
 func newController(e *Engine, id int64) *controller {
-	c := &controller{e: e, id: id, tracker: newTracker(), early: map[string][]gtid.GTID{}, vanished: map[string]bool{}, log: e.log.With("stream", id)}
+	c := &controller{e: e, id: id, tracker: newTracker(), written: newWritten(), early: map[string][]gtid.GTID{}, vanished: map[string]bool{}, log: e.log.With("stream", id)}
 	c.diffs.Store(true)
 	return c
 }
@@ -125,7 +126,7 @@ func (c *controller) live(ctx context.Context, log *slog.Logger) {
 			if c.fail(ctx, log, err) == nil {
 				return
 			}
-		} else if text := errText(err); text != told {
+		} else if text := Trouble(err); text != told {
 			told = text
 			log.Warn("stream interrupted, it is tried again", "error", err)
 			c.message(ctx, text)

@@ -214,7 +214,7 @@ func (r *run) behind() bool {
 	if own := time.Duration(r.row.MaxLag) * time.Second; own > 0 {
 		bound = min(bound, own)
 	}
-	return r.c.lag() > bound
+	return r.c.lag() > bound+r.row.Source.delay()
 }
 
 // paused says that no chunk is to be asked for now. Those that are under way go on.
@@ -224,11 +224,15 @@ func (r *run) paused() bool {
 		reason = fmt.Sprintf("changes of the source come first, the stream is %s behind", r.c.lag().Round(time.Millisecond))
 	}
 	if reason != r.windows.paused {
-		if r.windows.paused = reason; reason != "" {
+		kind := pausedBy(reason)
+		switch before := pausedBy(r.windows.paused); {
+		case kind == before: // another figure
+		case kind != "":
 			r.log.Info("copy pauses", "reason", reason)
-		} else {
+		default:
 			r.log.Info("copy goes on")
 		}
+		r.windows.paused = reason
 		r.windows.published = time.Time{}
 		r.progress()
 	}
@@ -424,19 +428,8 @@ func (r *run) bulkWrite(ctx context.Context, plan *tablePlan, rows []rowimage.Ro
 	}
 	writer := r.windows.writer
 	return func(ctx context.Context, conn *sqlconn.Conn) error {
-		return spaceError(writer.Write(ctx, conn, table, rows))
+		return writer.Write(ctx, conn, table, rows)
 	}, nil
-}
-
-// noSpace are MySQL's errors of a disk or a tablespace that is full.
-var noSpace = []uint16{1021, 1114, 3, 20, 1041}
-
-// spaceError tells what to do about an error that only a person can cure, and after which the copy goes on.
-func spaceError(err error) error {
-	if err != nil && slices.Contains(noSpace, sqlconn.ErrCode(err)) {
-		return fmt.Errorf("the target has no space left: make room, the copy goes on by itself: %w", err)
-	}
-	return err
 }
 
 // advanced is called when a chunk of the range is committed.

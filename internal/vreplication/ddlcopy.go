@@ -76,6 +76,7 @@ func (r *run) moveCopies(d *vstream.DDL, policy DDLPolicy) (sql []string) {
 			}
 			sql = append(sql, "UPDATE _braid."+table+" SET table_name="+sqlconn.Quote(m.to)+where+sqlconn.Quote(m.from))
 		}
+		sql = append(sql, r.forgetWriters(m.from, m.to))
 	}
 	return sql
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -59,12 +58,12 @@ func (r *run) plan(ctx context.Context, def *vstream.Table, target *schema.Table
 	if p.Table, err = apply.NewTable(def.Def, target, owner); err != nil {
 		return err
 	}
-	if err := p.Bind(ctx, r.conn, def.Map); err != nil {
+	if err := p.Bind(ctx, r.conn, def.Map, r.refusal); err != nil {
 		return err
 	}
-	p.explainWriter(r.log)
 	r.plans[def.ID] = p
 	r.setMode(def.ID, p)
+	r.explainWriter(p)
 	if p.copy != nil && p.copy.total == 0 {
 		p.copy.total = def.Def.Rows
 	}
@@ -169,16 +168,6 @@ func (r *run) targetTables() map[string]map[string]string {
 		all[db][target(rule, table)] = tc.name
 	}
 	return all
-}
-
-// explainWriter tells how the table's changes are written, and why.
-func (p *tablePlan) explainWriter(log *slog.Logger) {
-	writer, reason := p.Writer()
-	log.Info("table is written", "table", p.Name(), "writer", writer, "reason", reason)
-	if triggers := p.Triggers(); len(triggers) > 0 && writer != "native" {
-		log.Warn("the target's triggers fire for what is written, though the source's have done their work already: drop them",
-			"table", p.Name(), "triggers", strings.Join(triggers, ", "))
-	}
 }
 
 // setMode says how the table's changes are written from here on; those that were added before keep to what was said then.

@@ -40,6 +40,9 @@ func (r *run) quiesce(ctx context.Context) error {
 	if err := r.commit(ctx); err != nil {
 		return err
 	}
+	if err := r.saveWriters(ctx); err != nil {
+		return err
+	}
 	return errNotWanted
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	tabletpb "braid/api/tablet"
 	"braid/internal/apply"
@@ -41,6 +42,8 @@ type source struct {
 const MaxCopyReaders = 64
 
 func (s *source) name() string { return s.Keyspace + "/" + s.Shard }
+
+func (s *source) delay() time.Duration { return time.Duration(s.Delay) * time.Millisecond }
 
 // row is a stream's row.
 type row struct {

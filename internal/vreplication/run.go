@@ -42,6 +42,7 @@ type run struct {
 	copies  map[string]*tableCopy // by source table; those that are, or were, copied
 	order   []*tableCopy
 	plans   map[uint32]*tablePlan
+	refusal string // why the target's account may not send row events
 	targets targets
 	windows windows
 	differ  *differ
@@ -51,8 +52,9 @@ type run struct {
 	aside      bool // it reads from a replica, and shall not when all is copied
 	checking   bool // foreign keys
 
-	measuredUS     int64 // how far the source was read when the lag was measured last; of the commits' callback
-	paced          int64 // transactions since the last pause for max_tps
+	writersAt      time.Time // they were written down
+	measuredUS     int64     // how far the source was read when the lag was measured last; of the commits' callback
+	paced          int64     // transactions since the last pause for max_tps
 	savedAt        time.Time
 	contested      contested
 	contestedSince time.Time
@@ -133,6 +135,10 @@ func (r *run) load(ctx context.Context) error {
 		return err
 	}
 	if err := r.takeOver(ctx); err != nil {
+		return err
+	}
+	var err error
+	if r.refusal, err = apply.Refusal(ctx, r.conn); err != nil {
 		return err
 	}
 	all, err := loadRows(ctx, r.conn, r.c.e.scope())
@@ -263,6 +269,11 @@ func (r *run) attend(ctx context.Context) error {
 	if err := r.retake(ctx); err != nil {
 		return err
 	}
+	if time.Since(r.writersAt) >= savePeriod {
+		if err := r.saveWriters(ctx); err != nil {
+			return err
+		}
+	}
 	return r.ask(ctx)
 }
 
@@ -350,7 +361,7 @@ func (r *run) commit(ctx context.Context) error {
 // repeats is told by a worker that a group is sent again.
 func (r *run) repeats(err error, attempt int) {
 	if attempt == 5 { // about ten seconds of lock waits, or a storm of deadlocks
-		text := "repeats a transaction: " + err.Error()
+		text := "repeats a transaction: " + Trouble(err)
 		r.trouble.Store(&text)
 		r.c.poke()
 	}
@@ -388,12 +399,12 @@ func (r *run) throttle(ctx context.Context, tx *vstream.Transaction) error {
 	return nil
 }
 
-// delay holds a transaction back until it is old enough.
+// delay holds a transaction back until it is old enough. A copy does not wait: its chunks come behind the changes.
 func (r *run) delay(ctx context.Context, tx *vstream.Transaction) error {
-	if r.row.Source.Delay <= 0 || tx.CommitUS == 0 || r.ap.Open() {
+	if r.row.Source.Delay <= 0 || tx.CommitUS == 0 || r.ap.Open() || r.row.State != Running {
 		return nil
 	}
-	due := time.UnixMicro(tx.CommitUS).Add(time.Duration(r.row.Source.Delay) * time.Millisecond)
+	due := time.UnixMicro(tx.CommitUS).Add(r.row.Source.delay())
 	for {
 		wait := time.Until(due)
 		if wait <= 0 {

@@ -31,6 +31,7 @@ type View struct {
 	BytesCopied  int64           `json:"bytes_copied"` // of cells
 	Rate         *Rate           `json:"copy_rate,omitempty"`
 	Tables       []TableView     `json:"tables"`
+	Writers      []TableWriter   `json:"writers"` // of tables of which a row has come
 	Transactions int64           `json:"transactions"`
 	CommittedUS  int64           `json:"source_committed_us"` // when the source committed the last transaction that is applied
 	UpdatedUS    int64           `json:"updated_us"`
@@ -114,6 +115,9 @@ func show(ctx context.Context, conn *sqlconn.Conn, r *row) (View, error) {
 	}
 	v.copies(copies)
 	v.RowsCopied = max(v.RowsCopied, r.RowsCopied)
+	if v.Writers, err = loadWriters(ctx, conn, r.ID); err != nil {
+		return v, err
+	}
 	if err := v.lanes(ctx, conn); err != nil {
 		return v, err
 	}

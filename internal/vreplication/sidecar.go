@@ -85,6 +85,12 @@ var sidecar = []sidecarTable{
 		{"row_key", "blob", "NOT NULL"},
 		{"image", "longblob", "NOT NULL COMMENT 'the row of this source, which waits for its place'"},
 	}, []string{"PRIMARY KEY (vrepl_id, table_name, key_hash)"}},
+	{"writers", []sidecarColumn{
+		{"vrepl_id", "bigint unsigned", "NOT NULL"},
+		{"table_name", "varchar(255)", "NOT NULL COMMENT 'source table'"},
+		{"writer", "varchar(32)", "NOT NULL COMMENT 'how its changes are written'"},
+		{"reason", "text", "NOT NULL COMMENT 'why not native'"},
+	}, []string{"PRIMARY KEY (vrepl_id, table_name)"}},
 	{"vreplication_log", []sidecarColumn{
 		{"id", "bigint unsigned", "NOT NULL AUTO_INCREMENT"},
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},

@@ -51,6 +51,7 @@ type Spec struct {
 	CommitOrder     apply.Order
 	Delay           time.Duration // how long transactions are held back, from their commit on the source
 	MaxTPS          int64         // 0: no bound
+	MaxLag          time.Duration // from which the copy pauses, and the stream counts as lagging; whole seconds, 0: timeouts.MaxLag
 	WithoutKey      WithoutKey
 	CopyReaders     int      // sessions of the source that read chunks; 0: the default
 	StopPos         gtid.Set // empty: none
@@ -116,8 +117,8 @@ func (e *Engine) putNew(spec *Spec, src *source, raw string) ([]string, error) {
 		return nil, errs.New(errs.BadInput, nil, "transactions can be skipped by a stream that has begun, and this one is new")
 	}
 	q := sqlconn.Quote
-	return []string{fmt.Sprintf("INSERT INTO _braid.vreplication (workflow, source_name, source, pos, stop_pos, max_tps, time_updated, state, db_name) VALUES (%s, %s, %s, '', %s, %d, %d, 'Init', %s)",
-		q(spec.Workflow), q(src.name()), q(raw), stopLiteral(spec.StopPos), spec.MaxTPS, nowUS(), q(e.cfg.DBName))}, nil
+	return []string{fmt.Sprintf("INSERT INTO _braid.vreplication (workflow, source_name, source, pos, stop_pos, max_tps, max_replication_lag, time_updated, state, db_name) VALUES (%s, %s, %s, '', %s, %d, %d, %d, 'Init', %s)",
+		q(spec.Workflow), q(src.name()), q(raw), stopLiteral(spec.StopPos), spec.MaxTPS, seconds(spec.MaxLag), nowUS(), q(e.cfg.DBName))}, nil
 }
 
 func stopLiteral(stop gtid.Set) string {
@@ -126,6 +127,8 @@ func stopLiteral(stop gtid.Set) string {
 	}
 	return sqlconn.Quote(stop.String())
 }
+
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 func (e *Engine) putOver(have *row, spec *Spec, raw string) ([]string, error) {
 	if !bytes.Equal(have.Source.Rules.JSON(), spec.Rules.JSON()) {
@@ -148,8 +151,8 @@ func (e *Engine) putOver(have *row, spec *Spec, raw string) ([]string, error) {
 	if !state.wanted() {
 		state = Init
 	}
-	return append(sql, fmt.Sprintf("UPDATE _braid.vreplication SET source=%s, stop_pos=%s, max_tps=%d, state=%s, message=NULL, time_updated=%d WHERE id=%d",
-		sqlconn.Quote(raw), stopLiteral(spec.StopPos), spec.MaxTPS, sqlconn.Quote(state.String()), nowUS(), have.ID)), nil
+	return append(sql, fmt.Sprintf("UPDATE _braid.vreplication SET source=%s, stop_pos=%s, max_tps=%d, max_replication_lag=%d, state=%s, message=NULL, time_updated=%d WHERE id=%d",
+		sqlconn.Quote(raw), stopLiteral(spec.StopPos), spec.MaxTPS, seconds(spec.MaxLag), sqlconn.Quote(state.String()), nowUS(), have.ID)), nil
 }
 
 // scope selects the rows of the engine's streams.

@@ -30,6 +30,7 @@ type tracker struct {
 		waiters map[*waiter]struct{}
 		lag     time.Duration // when it was measured
 		lagAt   time.Time     // zero: never
+		begunAt time.Time     // the first run
 	}
 }
 
@@ -60,6 +61,9 @@ func (t *tracker) begin(position gtid.Set) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.mu.applied, t.mu.saved, t.mu.ended = position, position, nil
+	if t.mu.begunAt.IsZero() {
+		t.mu.begunAt = time.Now()
+	}
 	t.wake()
 }
 
@@ -160,15 +164,19 @@ func (t *tracker) measured(sourceUS int64) {
 // silence is how long a stream may say nothing before the time since then counts as lag: a few heartbeats.
 const silence = 3 * heartbeat
 
-// lag is how far the target is behind; -1 when that is unknown. An idle source sends heartbeats, so silence is lag.
+// lag is how far the target is behind; -1 when that is unknown. An idle source sends heartbeats, so silence is lag, from the stream's beginning on.
 func (t *tracker) lag() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.mu.lagAt.IsZero() || t.mu.ended != nil {
+	lag, since := t.mu.lag, t.mu.lagAt
+	if since.IsZero() {
+		lag, since = -1, t.mu.begunAt
+	}
+	if since.IsZero() || t.mu.ended != nil {
 		return -1
 	}
-	if quiet := time.Since(t.mu.lagAt); quiet > silence {
-		return t.mu.lag + quiet
+	if quiet := time.Since(since); quiet > silence {
+		return max(lag, 0) + quiet
 	}
-	return t.mu.lag
+	return lag
 }

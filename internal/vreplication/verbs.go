@@ -138,7 +138,7 @@ func (e *Engine) status(r *row, copies []*tableCopy) *tabletpb.StreamStatus {
 			s.LagMs = lag.Milliseconds()
 		}
 	}
-	if bound := cmp.Or(r.MaxLag*1000, timeouts.MaxLag.Milliseconds()); r.State == Running && s.LagMs > bound {
+	if bound := cmp.Or(r.MaxLag*1000, timeouts.MaxLag.Milliseconds()) + r.Source.Delay; r.State == Running && s.LagMs > bound {
 		s.State = Lagging.String()
 	}
 	return s
@@ -237,7 +237,7 @@ func (e *Engine) Delete(ctx context.Context, workflow string) (int, error) {
 		if c := e.stream(r.ID); c != nil {
 			c.stop(errs.New(errs.NotFound, nil, "stream %d was deleted", r.ID))
 		}
-		for _, t := range []string{"lanes", "copy_state", "copy_range", "contested", "vreplication_log", "vdiff"} {
+		for _, t := range []string{"lanes", "copy_state", "copy_range", "contested", "writers", "vreplication_log", "vdiff"} {
 			sql = append(sql, fmt.Sprintf("DELETE FROM _braid.%s WHERE vrepl_id=%d", t, r.ID))
 		}
 		sql = append(sql, fmt.Sprintf("DELETE FROM _braid.vreplication WHERE id=%d", r.ID))

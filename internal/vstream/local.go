@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -36,6 +37,7 @@ type Local struct {
 	hub   *binlog.Hub
 	stats Stats
 	sizes *chunkSizes
+	now   func() time.Time
 	ctx   context.Context // ends with Close
 	end   context.CancelFunc
 
@@ -47,7 +49,7 @@ type Local struct {
 
 // NewLocal returns a Source. Nothing connects before Open, and some time after the last stream has ended nothing is connected any more.
 func NewLocal(cfg LocalConfig, log *slog.Logger) *Local {
-	l := &Local{cfg: cfg, log: log, hub: binlog.NewHub(binlog.HubConfig{DB: cfg.DB, RingBytes: cfg.RingBytes, Log: log}), sizes: newChunkSizes()}
+	l := &Local{cfg: cfg, log: log, hub: binlog.NewHub(binlog.HubConfig{DB: cfg.DB, RingBytes: cfg.RingBytes, Log: log}), sizes: newChunkSizes(), now: time.Now}
 	l.ctx, l.end = context.WithCancel(context.Background())
 	l.mu.readers = map[string]*readers{}
 	return l
@@ -67,7 +69,7 @@ func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
 	if err := start.Rules.Validate(); err != nil {
 		return nil, errs.New(errs.BadInput, err, "stream of %s", l.cfg.DBName)
 	}
-	position, err := l.prepare(ctx, start)
+	position, clock, err := l.prepare(ctx, start)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +79,7 @@ func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
 		return nil, err
 	}
 	l.log.Info("stream started", "workflow", start.Workflow, "database", l.cfg.DBName, "position", position.String())
-	st := newStream(ctx, reader, catalog, position)
+	st := newStream(ctx, reader, catalog, position, clock)
 	st.server = xxhash.Sum64String(l.cfg.DB.Addr)
 	st.enter = func(st *stream) (leave func()) { return l.enter(st, start) }
 	return st, nil
@@ -124,43 +126,49 @@ func wanted(rules filter.Rules) (keys keyrange.Range) {
 	return keys
 }
 
-// prepare checks the source and returns where the stream begins.
-func (l *Local) prepare(ctx context.Context, start Start) (gtid.Set, error) {
+// prepare checks the source and returns where the stream begins, and how far the clocks are apart.
+func (l *Local) prepare(ctx context.Context, start Start) (at gtid.Set, c sourceClock, err error) {
 	db := l.cfg.DB
 	db.Plain = true // so that a server that is not MySQL comes as far as the preflight, which says so
 	conn, err := sqlconn.Dial(ctx, db)
 	if err != nil {
-		return gtid.Set{}, errs.New(errs.MySQLUnreachable, err, "stream of %s", l.cfg.DBName)
+		return at, c, errs.New(errs.MySQLUnreachable, err, "stream of %s", l.cfg.DBName)
 	}
 	defer conn.Close()
 	missing, err := binlog.Check(ctx, conn)
 	if err != nil {
-		return gtid.Set{}, err
+		return at, c, err
 	}
 	if err := binlog.Preconditions(l.cfg.DB.Addr, missing); err != nil {
-		return gtid.Set{}, err
+		return at, c, err
 	}
-	position, err := gtid.Parse(start.Position)
-	if err != nil {
-		return gtid.Set{}, errs.New(errs.BadInput, err, "position of a stream")
+	if c, err = compareClocks(ctx, conn, l.now); err != nil {
+		return at, c, err
+	}
+	if c.ahead != 0 {
+		l.log.Warn("the clocks are apart; times of the source are told by our own", "source", l.cfg.DB.Addr, "source_ahead", c.ahead.Round(time.Millisecond))
+	}
+	if at, err = gtid.Parse(start.Position); err != nil {
+		return at, c, errs.New(errs.BadInput, err, "position of a stream")
 	}
 	executed, _, err := binlog.Executed(ctx, conn)
 	if err != nil {
-		return gtid.Set{}, err
+		return at, c, err
 	}
-	reached := executed.Contains(position)
+	reached := executed.Contains(at)
 	if !reached { // it may be a replica that is a moment behind
-		if reached, err = awaitExecuted(ctx, conn, position, timeouts.ReplicaBehind); err != nil {
-			return gtid.Set{}, err
+		if reached, err = awaitExecuted(ctx, conn, at, timeouts.ReplicaBehind); err != nil {
+			return at, c, err
 		}
 	}
 	if !start.FromNow {
-		return position, nil // the hub refuses what the server does not have
+		return at, c, nil // the hub refuses what the server does not have
 	}
 	if !reached {
-		return gtid.Set{}, fmt.Errorf("MySQL at %s is behind: it has not applied %s within %s", l.cfg.DB.Addr, position.Subtract(executed), timeouts.ReplicaBehind)
+		return at, c, fmt.Errorf("MySQL at %s is behind: it has not applied %s within %s", l.cfg.DB.Addr, at.Subtract(executed), timeouts.ReplicaBehind)
 	}
-	return binlog.Begin(ctx, conn)
+	at, err = binlog.Begin(ctx, conn)
+	return at, c, err
 }
 
 // load reads a definition. Definitions are read when a table first passes and after a DDL, so the connection is not kept.

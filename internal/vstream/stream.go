@@ -39,6 +39,7 @@ type stream struct {
 	transform transform
 	windows   *windows
 	now       func() time.Time
+	clock     sourceClock
 	server    uint64 // tells the source's binlog files from those of other servers
 
 	// Owned by Recv.
@@ -69,9 +70,9 @@ type stream struct {
 	}
 }
 
-func newStream(ctx context.Context, reader binlog.Reader, catalog *catalog, position gtid.Set) *stream {
+func newStream(ctx context.Context, reader binlog.Reader, catalog *catalog, position gtid.Set, clock sourceClock) *stream {
 	s := &stream{
-		reader: reader, catalog: catalog, windows: newWindows(), now: time.Now, position: position,
+		reader: reader, catalog: catalog, windows: newWindows(), now: clock.now, clock: clock, position: position,
 		timer: time.NewTimer(time.Hour), inbox: inbox{some: make(chan struct{}, 1)},
 	}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
@@ -163,7 +164,8 @@ func (s *stream) handle(ev binlog.Event) error {
 
 func (s *stream) transaction(ev *binlog.Transaction) error {
 	s.current = ev.GTID
-	tx := &Transaction{GTID: ev.GTID, Prepared: ev.Prepared, CommitUS: ev.CommitUS, Last: ev.Last, Clock: clock(s.server, ev)}
+	commitUS := s.clock.ours(ev.CommitUS)
+	tx := &Transaction{GTID: ev.GTID, Prepared: ev.Prepared, CommitUS: commitUS, Last: ev.Last, Clock: clock(s.server, ev)}
 	if err := s.transform.rows(s.ctx, tx, ev.Rows); err != nil {
 		return fmt.Errorf("transaction %s: %w", ev.GTID, err)
 	}
@@ -180,7 +182,7 @@ func (s *stream) transaction(ev *binlog.Transaction) error {
 		return nil
 	}
 	s.begun, s.depends, s.current = false, nil, ""
-	s.at, s.commitUS = ev.End, ev.CommitUS
+	s.at, s.commitUS = ev.End, commitUS
 	if ev.Prepared != "" {
 		s.pass() // so that a heartbeat tells it even to a target that adds only GTIDs
 	}
@@ -201,13 +203,14 @@ func (s *stream) received() gtid.Set {
 func (s *stream) pass() { s.unsent, s.unsentAt = true, s.now() }
 
 func (s *stream) ddl(ev *binlog.DDL) error {
+	commitUS := s.clock.ours(ev.CommitUS)
 	followed := s.catalog.changed(ev.Objects)
 	for _, table := range followed {
 		s.windows.changed(table)
 	}
 	switch {
 	case len(followed) > 0:
-		s.emit(&DDL{GTID: ev.GTID, CommitUS: ev.CommitUS, BegunUS: ev.BegunUS, DB: ev.DB, SQL: ev.SQL, Settings: ev.Settings})
+		s.emit(&DDL{GTID: ev.GTID, CommitUS: commitUS, BegunUS: ev.BegunUS, DB: ev.DB, SQL: ev.SQL, Settings: ev.Settings})
 	case ev.GTID != "":
 		s.pass()
 	}
@@ -215,7 +218,7 @@ func (s *stream) ddl(ev *binlog.DDL) error {
 		s.inside = true
 		return nil
 	}
-	s.at, s.commitUS = ev.End, ev.CommitUS
+	s.at, s.commitUS = ev.End, commitUS
 	ev.Reach(&s.position)
 	return nil
 }

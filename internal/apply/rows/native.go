@@ -27,14 +27,16 @@ var tableIDs atomic.Uint64
 // maxTableID is where the numbers of BINLOG statements end.
 const maxTableID = 1<<48 - 2
 
+var errNoLayout = errors.New("the stream has not told how the binlog stores its rows")
+
 // newNative compiles the writer of a table, from the body of the source's TABLE_MAP event. An error is the reason why there is none.
 func newNative(t *Table, body []byte) (*native, error) {
-	if len(body) == 0 {
-		return nil, errors.New("the stream has not told how the binlog stores its rows")
-	}
 	columns, err := places(t.Source, t.Target)
 	if err != nil {
 		return nil, err
+	}
+	if len(body) == 0 {
+		return nil, errNoLayout
 	}
 	m, err := rowimage.ParseTableMap(body)
 	if err != nil {
@@ -83,9 +85,9 @@ func places(source, target *schema.Table) ([]int, error) {
 	return columns, nil
 }
 
-// nativeRefusal prepares a session for row events: it gives the server a FORMAT_DESCRIPTION event, and takes back what that does to
+// Refusal prepares a session for row events: it gives the server a FORMAT_DESCRIPTION event, and takes back what that does to
 // the session. A privilege that is missing is the reason that is returned; the session is good then all the same.
-func nativeRefusal(ctx context.Context, conn *sqlconn.Conn) (reason string, err error) {
+func Refusal(ctx context.Context, conn *sqlconn.Conn) (reason string, err error) {
 	const automatic = "SET SESSION gtid_next='AUTOMATIC'" // the description sets it to something that no statement may have
 	description := base64.StdEncoding.EncodeToString(rowimage.AppendDescription(nil, conn.ServerVersion()))
 	for _, sql := range []string{automatic, "BINLOG '" + description + "'", automatic} {

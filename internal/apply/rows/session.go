@@ -128,7 +128,7 @@ func (s *Session) setUp(ctx context.Context) error {
 	s.tail.most = s.batch.most
 	if s.cfg.SQL {
 		s.refusal = "the SQL writer was asked for"
-	} else if s.refusal, err = nativeRefusal(ctx, s.conn); err != nil {
+	} else if s.refusal, err = Refusal(ctx, s.conn); err != nil {
 		return err
 	}
 	s.ready, s.batch.rowEvents = true, s.refusal == ""

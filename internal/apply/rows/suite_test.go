@@ -234,7 +234,7 @@ func (t *target) bind(def *vstream.Table) {
 	table, err := NewTable(def.Def, t.load(t.db, t.rename(def.Target)), nil)
 	require.NoError(t.t, err)
 	table.Mode = t.mode
-	require.NoError(t.t, table.Bind(t.t.Context(), t.session.Conn(), def.Map))
+	require.NoError(t.t, table.Bind(t.t.Context(), t.session.Conn(), def.Map, ""))
 	t.tables.Set(def.ID, table)
 	t.bound[def.Target] = table
 }

@@ -2,6 +2,7 @@ package rows
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -56,6 +57,7 @@ type Table struct {
 
 	native   *native // nil: the SQL writer, for this reason:
 	reason   string
+	unknown  bool // that is the reason: no row has come yet
 	apart    bool // Bind has found no foreign key from or to the target, and nothing else that its rows' order could matter to
 	triggers []string
 
@@ -291,8 +293,8 @@ func hasForeignKeys(source, target *schema.Table) bool {
 }
 
 // Bind asks the target what decides how the table is written: its triggers, and the foreign keys that refer to it. layout is the body of
-// the source's TABLE_MAP event, or nil.
-func (t *Table) Bind(ctx context.Context, conn *sqlconn.Conn, layout []byte) error {
+// the source's TABLE_MAP event, or nil. refusal is why the target takes no row events (Refusal); "" where it does.
+func (t *Table) Bind(ctx context.Context, conn *sqlconn.Conn, layout []byte, refusal string) error {
 	db, name := sqlconn.Quote(t.Target.DB), sqlconn.Quote(t.Target.Name)
 	// One query for both: there may be thousands of tables.
 	res, err := conn.Query(ctx, "SELECT '', COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE UNIQUE_CONSTRAINT_SCHEMA="+db+" AND REFERENCED_TABLE_NAME="+name+
@@ -305,13 +307,22 @@ func (t *Table) Bind(ctx context.Context, conn *sqlconn.Conn, layout []byte) err
 	for _, row := range res.Rows[1:] {
 		t.triggers = append(t.triggers, string(row[0]))
 	}
+	if refusal != "" {
+		t.native, t.reason = nil, refusal
+		return nil
+	}
 	if t.native, err = newNative(t, layout); err != nil {
 		t.native, t.reason = nil, err.Error()
 	}
+	t.unknown = errors.Is(err, errNoLayout)
 	return nil
 }
 
-// Writer names the writer, "native" or "sql", and the reason if it is not the native one. A session whose account lacks the privileges
+// Undecided says that nothing stands against the native writer but that the stream has not told the layout of the rows. It does with the
+// first row.
+func (t *Table) Undecided() bool { return t.unknown && t.Mode != Merge }
+
+// Writer names the writer, "native" or "sql", and the reason if it is not the native one. A session whose account has lost the privileges
 // writes with SQL all the same; see Session.Native.
 func (t *Table) Writer() (name, reason string) {
 	switch {
