@@ -22,8 +22,8 @@ const (
 	// GroupTransactions: a larger group is not faster, and repeats more work after a deadlock.
 	GroupTransactions = 200
 	GroupBytes        = 1 << 20
-	// QueueBytes holds some ten thousand small transactions: the next groups of all workers, and what is looked at beyond those that
-	// are blocked; or a chunk for each of a few workers.
+	// QueueBytes holds the next groups of all workers, and what is looked at beyond those that are blocked; or a chunk for each of a few
+	// workers. Of small transactions less is held: readAhead.
 	QueueBytes = 64 << 20
 )
 
@@ -481,7 +481,16 @@ func (a *Applier) Close() {
 
 // room waits until the queue has room, for a first entry always.
 func (a *Applier) room(ctx context.Context, bytes int) error {
-	return a.await(ctx, func() bool { return a.mu.bytes == 0 || a.mu.bytes+bytes <= a.cfg.QueueBytes })
+	return a.await(ctx, func() bool {
+		return a.mu.bytes == 0 || a.mu.bytes+bytes <= a.cfg.QueueBytes && a.mu.ahead() < readAhead
+	})
+}
+
+// hasRoom wakes who waits for room, when a quarter of it is free. Under the lock.
+func (a *Applier) hasRoom() {
+	if a.mu.full && a.mu.bytes <= a.cfg.QueueBytes/4*3 && a.mu.ahead() <= readAhead/4*3 {
+		notify(a.freed)
+	}
 }
 
 // await waits for a condition of the queue, and calls what is due meanwhile.

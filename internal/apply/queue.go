@@ -69,6 +69,9 @@ func (q *queue) empty() bool { return len(q.entries) == 0 }
 
 func (q *queue) lastSeq() uint64 { return q.low + uint64(len(q.entries)) }
 
+// ahead is how many entries there are from the first without a group on.
+func (q *queue) ahead() int { return int(q.lastSeq()+1) - int(q.next) }
+
 func (q *queue) at(seq uint64) *entry { return q.entries[seq-q.low-1] }
 
 func (q *queue) push(e *entry) {

@@ -5,6 +5,10 @@ import "time"
 // lookahead is how many entries without a group a worker looks at, in order relaxed.
 const lookahead = 4096
 
+// readAhead is how many entries are held behind the first without a group. Beyond lookahead no worker takes them yet: they are only
+// memory, which costs more to touch for the first time than to decode a transaction into.
+const readAhead = 2 * lookahead
+
 // Another worker is only roused for so much work, or when that has waited for so long. What is less is better taken by a worker that comes back
 // from its commit: two groups of one transaction cost the target twice a group of two, and in order preserve they are hardly
 // sooner, because the second waits for the first.
@@ -53,7 +57,7 @@ func (a *Applier) rouse() {
 
 // offer rouses a worker for what has no group, if it is worth it, or later. Under the lock.
 func (a *Applier) offer() {
-	waiting := int(a.mu.lastSeq()+1) - int(a.mu.next)
+	waiting := a.mu.ahead()
 	switch {
 	case waiting <= 0:
 	case a.active() == 0, waiting >= worthTransactions, a.mu.unassigned >= worthBytes:
@@ -97,6 +101,7 @@ func (a *Applier) form(w *worker) *group {
 		a.mu.next++
 	}
 	a.mu.groups = append(a.mu.groups, g)
+	a.hasRoom()
 	return g
 }
 
@@ -190,9 +195,7 @@ func (a *Applier) finish(w *worker, g *group, n int) {
 			other.worker.signal()
 		}
 	}
-	if a.mu.full && a.mu.bytes <= a.cfg.QueueBytes/4*3 {
-		notify(a.freed)
-	}
+	a.hasRoom()
 	if a.mu.empty() {
 		notify(a.events)
 	}

@@ -404,9 +404,7 @@ func (w *worker) release(e *entry, bytes int) {
 	bytes = min(bytes, e.bytes)
 	e.bytes -= bytes
 	w.a.mu.bytes -= bytes
-	if w.a.mu.full && w.a.mu.bytes <= w.a.cfg.QueueBytes/4*3 {
-		notify(w.a.freed)
-	}
+	w.a.hasRoom()
 }
 
 func (w *worker) chunk(ctx context.Context, e *entry) error {

@@ -23,7 +23,7 @@ func (s Set) Encode() []byte {
 	}
 	dst := binary.LittleEndian.AppendUint64(nil, count)
 	for i := range s.entries {
-		dst = s.entries[i].encode(dst, tagged)
+		dst = s.entry(i).encode(dst, tagged)
 	}
 	return dst
 }

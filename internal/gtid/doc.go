@@ -13,8 +13,8 @@
 //
 //   - A Set is a value: no method changes what another variable holds, though copies share memory. [Set.Add] replaces the
 //     variable that it is called on.
-//   - Adding the next transaction of a source, which is what a stream does all day, costs one small allocation however many
-//     intervals the set has. So does adding one above a gap.
+//   - Adding the next transaction of the source to which the last one was added, which is what a stream does all day, allocates nothing
+//     however many intervals the set has.
 //
 // # Concurrency
 //
@@ -23,7 +23,8 @@
 //
 // Memory is shared like this: the intervals of a source, all but the last, stand in an append-only buffer. Whoever appends first at
 // the end of the buffer (an atomic counter decides) extends it in place, which readers of the shorter list do not see; another copy
-// that appends at the same place copies the buffer. The last interval, which grows, is kept by value.
+// that appends at the same place copies the buffer. The last interval, which grows, is kept by value, and so is the source to which the
+// last transaction was added.
 //
 // # Failure
 //

@@ -107,6 +107,18 @@ func (e *entry) containsAll(o *entry) bool {
 	return true
 }
 
+func (e *entry) equal(o *entry) bool {
+	if e.source != o.source || e.len() != o.len() {
+		return false
+	}
+	for i := range e.len() {
+		if e.at(i) != o.at(i) {
+			return false
+		}
+	}
+	return true
+}
+
 // normalize sorts, and joins what overlaps or touches. It works in place.
 func normalize(all []Interval) []Interval {
 	slices.SortFunc(all, func(a, b Interval) int {

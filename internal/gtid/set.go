@@ -8,10 +8,32 @@ import (
 // Set is a set of GTIDs, and a value: assignment copies it. The zero value is empty.
 type Set struct {
 	entries []entry // ordered by source; shared between copies, never written
+	// hot is the entry that grows: it stands for entries[grows-1]. It is kept by value, so that adding to it allocates nothing and writes to
+	// nothing that is shared. 0: none does.
+	hot   entry
+	grows int
 }
 
-func (s Set) find(source Source) (int, bool) {
+func (s *Set) find(source Source) (int, bool) {
 	return slices.BinarySearchFunc(s.entries, source, func(e entry, want Source) int { return compareSources(e.source, want) })
+}
+
+// entry is the i-th source of the set. It is not to be written.
+func (s *Set) entry(i int) *entry {
+	if i == s.grows-1 {
+		return &s.hot
+	}
+	return &s.entries[i]
+}
+
+// all are the entries of the set. They are not to be written.
+func (s *Set) all() []entry {
+	if s.grows == 0 {
+		return s.entries
+	}
+	all := slices.Clone(s.entries)
+	all[s.grows-1] = s.hot
+	return all
 }
 
 // Empty reports whether the set has no transaction.
@@ -24,7 +46,7 @@ func (s Set) Clone() Set { return s }
 func (s Set) Count() uint64 {
 	var n uint64
 	for i := range s.entries {
-		e := &s.entries[i]
+		e := s.entry(i)
 		for j := range e.len() {
 			n += e.at(j).count()
 		}
@@ -44,17 +66,17 @@ func (s *Set) Add(gtid string) error {
 
 // AddGTID is Add without the parsing. The number must be in 1 to MaxNumber.
 func (s *Set) AddGTID(g GTID) {
-	i, found := s.find(g.Source)
-	if !found {
-		entries := make([]entry, 0, len(s.entries)+1)
-		entries = append(entries, s.entries[:i]...)
-		entries = append(entries, newEntry(g.Source, []Interval{{g.Number, g.Number}}))
-		s.entries = append(entries, s.entries[i:]...)
+	if s.grows > 0 && s.hot.source == g.Source {
+		s.hot.add(g.Number)
 		return
 	}
-	entries := slices.Clone(s.entries)
-	entries[i].add(g.Number)
-	s.entries = entries
+	s.entries = s.all()
+	i, found := s.find(g.Source)
+	if !found {
+		s.entries = slices.Insert(slices.Clip(s.entries), i, newEntry(g.Source, []Interval{{g.Number, g.Number}}))
+	}
+	s.hot, s.grows = s.entries[i], i+1
+	s.hot.add(g.Number)
 }
 
 // AddInterval adds the transactions of one source from first to last, both included.
@@ -71,7 +93,7 @@ func (s Set) ContainsGTID(gtid string) bool {
 // Has is ContainsGTID without the parsing.
 func (s Set) Has(g GTID) bool {
 	i, found := s.find(g.Source)
-	return found && s.entries[i].contains(Interval{g.Number, g.Number})
+	return found && s.entry(i).contains(Interval{g.Number, g.Number})
 }
 
 // HasServer reports whether the set has any transaction of the server, tagged or not.
@@ -83,8 +105,9 @@ func (s Set) HasServer(u UUID) bool {
 // Contains reports whether every transaction of o is in s.
 func (s Set) Contains(o Set) bool {
 	for i := range o.entries {
-		j, found := s.find(o.entries[i].source)
-		if !found || !s.entries[j].containsAll(&o.entries[i]) {
+		e := o.entry(i)
+		j, found := s.find(e.source)
+		if !found || !s.entry(j).containsAll(e) {
 			return false
 		}
 	}
@@ -93,17 +116,15 @@ func (s Set) Contains(o Set) bool {
 
 // Equal reports whether both have the same transactions.
 func (s Set) Equal(o Set) bool {
-	return slices.EqualFunc(s.entries, o.entries, func(a, b entry) bool {
-		if a.source != b.source || a.len() != b.len() {
+	if len(s.entries) != len(o.entries) {
+		return false
+	}
+	for i := range s.entries {
+		if !s.entry(i).equal(o.entry(i)) {
 			return false
 		}
-		for i := range a.len() {
-			if a.at(i) != b.at(i) {
-				return false
-			}
-		}
-		return true
-	})
+	}
+	return true
 }
 
 // Union returns what is in s, in o, or in both.
@@ -112,7 +133,7 @@ func (s Set) Union(o Set) Set {
 		return s
 	}
 	out := make([]entry, 0, len(s.entries)+len(o.entries))
-	a, b := s.entries, o.entries
+	a, b := s.all(), o.all()
 	for len(a) > 0 && len(b) > 0 {
 		switch c := compareSources(a[0].source, b[0].source); {
 		case c < 0:
@@ -132,13 +153,13 @@ func (s Set) Union(o Set) Set {
 func (s Set) Subtract(o Set) Set {
 	out := make([]entry, 0, len(s.entries))
 	for i := range s.entries {
-		e := &s.entries[i]
+		e := s.entry(i)
 		j, found := o.find(e.source)
 		if !found {
 			out = append(out, *e)
 			continue
 		}
-		if rest := subtract(e, &o.entries[j]); len(rest) > 0 {
+		if rest := subtract(e, o.entry(j)); len(rest) > 0 {
 			out = append(out, newEntry(e.source, rest))
 		}
 	}
@@ -151,7 +172,7 @@ func (s Set) Intersect(o Set) Set { return s.Subtract(s.Subtract(o)) }
 // All yields every source with its intervals in ascending order.
 func (s Set) All(yield func(Source, []Interval) bool) {
 	for i := range s.entries {
-		if !yield(s.entries[i].source, s.entries[i].intervals(0)) {
+		if e := s.entry(i); !yield(e.source, e.intervals(0)) {
 			return
 		}
 	}
@@ -161,7 +182,7 @@ func (s Set) All(yield func(Source, []Interval) bool) {
 func (s Set) String() string {
 	var dst []byte
 	for i := range s.entries {
-		e := &s.entries[i]
+		e := s.entry(i)
 		if i == 0 || s.entries[i-1].source.UUID != e.source.UUID {
 			if i > 0 {
 				dst = append(dst, ',')
