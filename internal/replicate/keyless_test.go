@@ -75,6 +75,20 @@ func TestKeylessRefused(t *testing.T) {
 	require.NoError(t, w.run(once, snapshot))
 }
 
+// Who wants tables to be locked is told before anything is written if the source's account may not do that.
+func TestLockNeedsItsPrivilege(t *testing.T) {
+	w := newWorld(t)
+	w.fillKeyless()
+	w.source.exec("CREATE USER IF NOT EXISTS keyless_reader", "GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO keyless_reader")
+	defer w.source.exec("DROP USER keyless_reader")
+	account := func(c *Config) { c.Source.User, c.Source.Password = "keyless_reader", "" }
+	err := w.run(once, lock, account)
+	require.ErrorIs(t, err, errs.SourcePrecondition)
+	require.Equal(t, "0", w.target.one("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME LIKE '"+w.db+"%'"))
+	w.source.exec(steps(t, err)...)
+	require.NoError(t, w.run(once, lock, account))
+}
+
 // Tables without a key are copied while they are written, and followed exactly, with both writers.
 func TestKeyless(t *testing.T) {
 	for _, writer := range []string{"native", "sql"} {

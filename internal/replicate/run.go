@@ -200,6 +200,11 @@ func (r *replication) checkPlan(ctx context.Context, sourceUUID string, begun bo
 	if err := r.plan.checkSource(begun || r.cfg.WithoutKey != vreplication.RefuseKeyless); err != nil {
 		return err
 	}
+	if r.cfg.WithoutKey == vreplication.LockKeyless && !begun {
+		if err := r.checkLock(ctx); err != nil {
+			return err
+		}
+	}
 	all, err := CheckTarget(ctx, r.admin, sourceUUID, r.plan.databases())
 	if err != nil {
 		return fmt.Errorf("target: %w", err)
@@ -219,6 +224,23 @@ func (r *replication) checkPlan(ctx context.Context, sourceUUID string, begun bo
 		return err
 	}
 	return r.checkRows(ctx, r.admin, r.plan)
+}
+
+// checkLock asks whether tables without a key may be locked on the source.
+func (r *replication) checkLock(ctx context.Context) error {
+	account, granted, err := readGrants(ctx, r.source)
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	var missing []binlog.Precondition
+	for _, t := range r.plan.tables {
+		on := sqlconn.QuoteIdent(escapeWild(t.source.DB)) + ".*"
+		p := binlog.Precondition{Name: "privilege on " + on, Have: "missing", Want: "LOCK TABLES", Remedy: fmt.Sprintf("GRANT LOCK TABLES ON %s TO %s;", on, quoteAccount(account))}
+		if t.keyless() && !granted.on(t.source.DB, "LOCK TABLES") && !slices.Contains(missing, p) {
+			missing = append(missing, p)
+		}
+	}
+	return binlog.Preconditions(r.cfg.Source.Addr, missing)
 }
 
 // checkRows refuses tables of the target that have rows, or that others write to, unless the user lets them be overwritten.

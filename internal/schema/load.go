@@ -140,7 +140,7 @@ func column(r row) (c Column, err error) {
 	c = Column{
 		Name: r.text(0), DataType: strings.ToLower(r.text(1)), ColumnType: r.text(2), Nullable: r.text(3) == "YES",
 		Charset: r.text(4), Collation: r.text(5), Length: r.int(6), Precision: int(r.int(7)), Scale: int(r.int(8)), Fsp: int(r.int(9)),
-		Expression: r.text(12), Invisible: strings.Contains(extra, "INVISIBLE"), AutoIncrement: strings.Contains(extra, "AUTO_INCREMENT"),
+		Expression: r.text(12), Invisible: strings.Contains(extra, "INVISIBLE"), AutoIncrement: strings.Contains(extra, "AUTO_INCREMENT"), OnUpdate: strings.Contains(extra, "ON UPDATE"),
 		Generated: strings.Contains(extra, "VIRTUAL GENERATED") || strings.Contains(extra, "STORED GENERATED"),
 	}
 	c.Unsigned = hasWord(c.ColumnType, "unsigned")

@@ -25,6 +25,7 @@ type Column struct {
 	Expression    string   `json:"expression,omitempty"`
 	Invisible     bool     `json:"invisible,omitempty"` // SELECT * leaves it out; a generated invisible primary key is one
 	AutoIncrement bool     `json:"auto_increment,omitempty"`
+	OnUpdate      bool     `json:"on_update,omitempty"`   // an UPDATE of the row that does not name the column sets it to CURRENT_TIMESTAMP
 	EnumValues    []string `json:"enum_values,omitempty"` // members of ENUM and SET, in order
 	Default       *string  `json:"default,omitempty"`
 }

@@ -473,14 +473,14 @@ func (b *Batch) deleteOwn(t *Table, before rowimage.Row) {
 	b.where(t, before)
 }
 
-// updateRow sets what changed. A change of nothing sets a key column to itself, so that the row is still looked for.
+// updateRow sets what changed, and what would change by itself. A change of nothing sets a key column to itself, so that the row is still looked for.
 func (b *Batch) updateRow(t *Table, before, after rowimage.Row, want int) {
 	b.checked = b.checked || want != anyRows
 	b.start(statement{table: t, verb: verbUpdate, rows: 1, want: want, row: before})
 	b.buf = append(b.buf, t.update...)
 	n := 0
 	for _, c := range t.write {
-		if sameCell(before[c], after[c]) {
+		if sameCell(before[c], after[c]) && !slices.Contains(t.moving, c) {
 			continue
 		}
 		if n > 0 {

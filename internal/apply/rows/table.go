@@ -50,6 +50,7 @@ type Table struct {
 	unique []int  // columns of unique keys other than the one that identifies a row
 	opaque bool   // a unique key has parts that are not known from the rows
 	write  []int  // columns that are written: generated ones are not
+	moving []int  // of these, those that an UPDATE changes if it does not name them
 	column []string
 
 	insert, ignore, upsert []byte // heads of an INSERT; the tail of one that replaces what is there
@@ -216,6 +217,9 @@ func (t *Table) compile() {
 			continue
 		}
 		t.write = append(t.write, i)
+		if j := t.Target.Column(c.Name); t.Target.Columns[j].OnUpdate {
+			t.moving = append(t.moving, i)
+		}
 		names = append(names, t.column[i])
 		sets = append(sets, t.column[i]+"="+rowAlias+"."+t.column[i])
 	}

@@ -191,6 +191,33 @@ func TestWritersShapes(t *testing.T) {
 	}
 }
 
+// TestWritersOfMovingColumns: a column that the source has kept as it was does not get the target's time, with a key and without.
+func TestWritersOfMovingColumns(t *testing.T) {
+	s := newSite(t)
+	const columns = "v INT, ts TIMESTAMP NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, dt DATETIME(3) NULL ON UPDATE CURRENT_TIMESTAMP(3)"
+	s.exec("CREATE TABLE t (id INT PRIMARY KEY, u INT UNIQUE, "+columns+")", "CREATE TABLE n (id INT, u INT, "+columns+")")
+	for _, table := range []string{"t", "n"} {
+		s.exec("INSERT INTO " + table + " VALUES (1,1,0,NULL,'2024-01-01'), (2,2,0,'2024-01-01','2024-01-01')")
+	}
+	all := []way{{mode: Strict, group: 1}, {sql: true, mode: Strict, group: 1}, {sql: true, mode: Strict, group: 100}, {sql: true, mode: Strict, group: 100, single: true}}
+	var copies []string
+	for range all {
+		copies = append(copies, s.copyOf())
+	}
+	items := s.record(func() {
+		for _, table := range []string{"t", "n"} {
+			s.exec("UPDATE "+table+" SET v=1, ts=ts, dt=dt WHERE id=1", "UPDATE "+table+" SET v=2, ts=ts, dt='2024-02-02' WHERE id=2", "UPDATE "+table+" SET u=u+5, ts=ts, dt=dt")
+		}
+	})
+	for i, w := range all {
+		t.Run(w.String(), func(t *testing.T) {
+			to := s.open(t, copies[i], w)
+			require.NoError(t, to.apply(items, w.group))
+			to.equal()
+		})
+	}
+}
+
 // TestWritersWithoutKey: rows without a key are told apart by all of their cells.
 func TestWritersWithoutKey(t *testing.T) {
 	s := newSite(t)
