@@ -33,7 +33,8 @@ func (d *decoder) xaCommit(xid string) error {
 		return d.commit("QUERY")
 	}
 	if t == nil {
-		return d.refuse("QUERY", fmt.Sprintf("XA COMMIT %s of a transaction that was prepared before the stream's position", xid), "copy the tables again")
+		return d.refuse("QUERY", fmt.Sprintf("XA COMMIT %s of a transaction that was prepared before the stream's position", xid),
+			"copy the tables again, with GRANT XA_RECOVER_ADMIN ON *.* TO the account that reads the source: then a stream begins when none is prepared")
 	}
 	end := d.trx
 	d.trx = nil
