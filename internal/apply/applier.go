@@ -23,7 +23,7 @@ const (
 	GroupTransactions = 200
 	GroupBytes        = 1 << 20
 	// QueueBytes holds the next groups of all workers, and what is looked at beyond those that are blocked; or a chunk for each of a few
-	// workers. Of small transactions less is held: readAhead.
+	// workers. Of small transactions less is held: readAhead; and of one that comes in fragments: openBytes.
 	QueueBytes = 64 << 20
 )
 
@@ -31,6 +31,7 @@ const (
 	checkpointPeriod = time.Second
 	laneBytes        = 16 << 10         // of GTID text, from which the base is moved at once
 	idleSession      = 30 * time.Second // after which a worker's session is given back
+	openBytes        = 8 << 20          // of a transaction that is not complete: enough that the server never waits for the next fragment
 )
 
 // Config is fixed for the life of an Applier, but for Order and Workers.
@@ -482,6 +483,9 @@ func (a *Applier) Close() {
 // room waits until the queue has room, for a first entry always.
 func (a *Applier) room(ctx context.Context, bytes int) error {
 	return a.await(ctx, func() bool {
+		if e := a.mu.open; e != nil && e.bytes > 0 && e.bytes+bytes > openBytes {
+			return false
+		}
 		return a.mu.bytes == 0 || a.mu.bytes+bytes <= a.cfg.QueueBytes && a.mu.ahead() < readAhead
 	})
 }

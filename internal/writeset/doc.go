@@ -28,6 +28,7 @@
 // padding, the first characters of a prefix, numbers without idle zeros and signs). What is not known, an expression, an unknown
 // collation, a column that the events lack, a conversion between source and target, has the constant form: the key gets coarser,
 // and if nothing of it is left, or no key identifies the row, the whole table is the token. A NULL in a unique key makes no entry.
+// A transaction that changes more than 16,384 rows of a table takes the table, too.
 //
 // The other modes: [LogicalClock] uses the source's own last_committed, and tokens where those prove nothing; [Database] makes a
 // database one token; [Serial] is a chain.

@@ -22,6 +22,9 @@ type plan struct {
 	// trusted: the source's clock proves independence for this table (doc.go).
 	trusted bool
 
+	counted uint64 // the transaction that rows counts
+	rows    int    // that it has changed
+
 	foreign // set by link
 }
 

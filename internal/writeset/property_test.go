@@ -247,7 +247,7 @@ func TestSound(t *testing.T) {
 		t.Run(mode.String(), func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				s := drawScenario(t, allTables(t))
-				cfg := Config{Mode: mode, History: rapid.SampledFrom([]int{0, 2, 6}).Draw(t, "history")}
+				cfg := Config{Mode: mode, History: rapid.SampledFrom([]int{0, 2, 6}).Draw(t, "history"), wideRows: rapid.SampledFrom([]int{0, 1, 2}).Draw(t, "wide")}
 				deps := s.dependencies(cfg, planted{})
 				s.fatal(t, malformed(deps))
 				s.fatal(t, s.unsound(deps))

@@ -4,9 +4,12 @@ import "braid/internal/rowimage"
 
 // take takes the tokens of a change.
 func (t *Tracker) take(p *plan, before, after rowimage.Row, flags RowFlags) {
-	if p.coarse != "" {
+	switch {
+	case p.coarse != "":
 		t.takeTable(p)
-	} else {
+	case t.wide(p):
+		t.takeUnclear(p)
+	default:
 		p.token.share(t.seq, &t.waits)
 		t.takeKeys(p, before, after)
 	}
@@ -14,6 +17,16 @@ func (t *Tracker) take(p *plan, before, after rowimage.Row, flags RowFlags) {
 		t.takeParents(p, before, after)
 		t.takeEntries(p, before, after, flags)
 	}
+}
+
+// wide says that the open transaction has changed so many rows of the table that it takes all of it: to remember each would cost more than
+// its followers gain by it.
+func (t *Tracker) wide(p *plan) bool {
+	if p.counted != t.seq {
+		p.counted, p.rows = t.seq, 0
+	}
+	p.rows++
+	return p.rows > t.wideRows
 }
 
 // takeTable takes the whole table, subject to the clock where that is trusted.

@@ -1,6 +1,8 @@
 package writeset
 
 import (
+	"cmp"
+
 	"braid/internal/rowimage"
 	"braid/internal/schema"
 )
@@ -14,6 +16,8 @@ type Config struct {
 	Mode Mode
 	// History bounds the tokens that are remembered (WS2); 0 is DefaultHistory.
 	History int
+
+	wideRows int // 0: the constant
 }
 
 // Tracker orders the transactions of one stream.
@@ -31,6 +35,8 @@ type Tracker struct {
 	chunks  []chunk // in order of seq
 	scratch []byte
 
+	wideRows int // of a table, above which a transaction takes it as a whole
+
 	seq     uint64 // of the open transaction, or the last one
 	base    uint64 // everything later waits for everything up to here
 	header  Header
@@ -39,6 +45,9 @@ type Tracker struct {
 	clocked bool // a row of the open transaction was taken with its clock
 }
 
+// wideRows is far above what applications change in one transaction, and far below what the history holds.
+const wideRows = 1 << 14
+
 // New returns a tracker without tables, whose first transaction has sequence 1.
 func New(cfg Config) *Tracker {
 	if cfg.History <= 0 {
@@ -46,7 +55,7 @@ func New(cfg Config) *Tracker {
 	}
 	return &Tracker{
 		mode: cfg.Mode, plans: map[uint32]*plan{}, tables: map[string]*related{}, byDB: map[string]*tableToken{},
-		history: newHistory(cfg.History),
+		history: newHistory(cfg.History), wideRows: cmp.Or(cfg.wideRows, wideRows),
 	}
 }
 

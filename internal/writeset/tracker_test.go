@@ -1,6 +1,7 @@
 package writeset
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -174,6 +175,22 @@ func TestSwap(t *testing.T) {
 	require.Equal(t, Dependency{Seq: 3, Preds: []uint64{2, 1}}, d)
 	require.Equal(t, []uint64{3}, add(tr, insertOf(1, "3", "9")).Preds, "a value that was there only inside of a transaction")
 	require.Equal(t, []uint64{3}, add(tr, deleteOf(1, "2", "1")).Preds, "what it implies is not repeated")
+}
+
+// TestWideTransaction: one that changes very many rows of a table takes all of it, and leaves the history to others.
+func TestWideTransaction(t *testing.T) {
+	tr := New(Config{wideRows: 2})
+	for id := range uint32(2) {
+		tr.SetTable(id+1, table(fmt.Sprintf("t%d", id), []schema.Column{intColumn("id", false)}, unique("PRIMARY", col(0))), nil)
+	}
+	add(tr, insertOf(1, "100"))
+	add(tr, insertOf(2, "100"))
+	d := add(tr, insertOf(1, "1"), insertOf(1, "2"), insertOf(1, "3"), insertOf(1, "4"), insertOf(2, "1"))
+	require.Equal(t, []uint64{1}, d.Preds, "who had other rows of the table")
+	require.Equal(t, []uint64{3}, add(tr, insertOf(1, "200")).Preds, "another row of the table")
+	require.Equal(t, []uint64{3}, add(tr, deleteOf(2, "1")).Preds, "its row of a table of which it changed few")
+	require.Empty(t, add(tr, insertOf(2, "2")).Preds, "another row of that table")
+	require.Len(t, tr.history.young.entries, 7, "rows 3 and 4 are not remembered")
 }
 
 // TestBetweenDefinitions: keys of both sides count, each by its own rules.
