@@ -74,6 +74,7 @@ type catalog struct {
 	collations map[uint64]collation // read when needed
 
 	tables map[string]*table // by name
+	loads  int               // how many were read for themselves
 	ids    map[string]uint32
 	maps   map[*binlog.TableMap]*compiled
 }
@@ -82,6 +83,8 @@ type catalog struct {
 type definitions interface {
 	// load reads a table's definition once the GTIDs are executed.
 	load(ctx context.Context, after gtid.Set, db, table string) (*schema.Table, error)
+	// loadFrom reads those of the next tables of a database, from one on in order of names, that are wanted; at most maxTogether.
+	loadFrom(ctx context.Context, after gtid.Set, db, table string, wanted func(table string) bool) ([]*schema.Table, error)
 	loadCollations(ctx context.Context) (map[uint64]collation, error)
 }
 
@@ -132,11 +135,42 @@ func (c *catalog) table(ctx context.Context, db, name string) (*table, error) {
 	if t := c.tables[c.rules.Name(db, name)]; t != nil {
 		return t, nil
 	}
+	if c.loads++; c.loads > readAlone {
+		if t, err := c.together(ctx, db, name); t != nil || err != nil {
+			return t, err
+		}
+	}
 	def, err := c.load(ctx, c.received(), db, name)
 	if err != nil {
 		return nil, err
 	}
 	return c.define(def)
+}
+
+// A stream that has asked for more than readAlone is given maxTogether with the next one: each by itself takes a connection and half a dozen statements,
+// for which the stream waits.
+const (
+	readAlone   = 8
+	maxTogether = 250
+)
+
+// together reads a definition, and those of the tables that follow it in order of names, as a copy does. nil: it is not among them.
+func (c *catalog) together(ctx context.Context, db, name string) (*table, error) {
+	defs, err := c.loadFrom(ctx, c.received(), db, name, func(table string) bool {
+		return c.rule(db, table) != nil && c.tables[c.rules.Name(db, table)] == nil
+	})
+	if errors.Is(err, schema.ErrNoTable) { // one was dropped just now
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, def := range defs { // what is wrong with another is told when that is asked for
+		if _, err := c.define(def); err != nil && def.Name == name {
+			return nil, err
+		}
+	}
+	return c.tables[c.rules.Name(db, name)], nil
 }
 
 // define makes a definition the one in force.

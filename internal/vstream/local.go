@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -189,6 +190,33 @@ func (l *Local) load(ctx context.Context, after gtid.Set, db, table string) (*sc
 		return nil, fmt.Errorf("definition of %s.%s: %d tables have this name", db, table, len(tables))
 	}
 	return tables[0], nil
+}
+
+// loadFrom implements definitions.
+func (l *Local) loadFrom(ctx context.Context, after gtid.Set, db, table string, wanted func(string) bool) ([]*schema.Table, error) {
+	conn, err := sqlconn.Dial(ctx, l.cfg.DB)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if err := waitExecuted(ctx, conn, after); err != nil {
+		return nil, err
+	}
+	res, err := conn.Query(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE='BASE TABLE' AND TABLE_SCHEMA="+sqlconn.Quote(db))
+	if err != nil {
+		return nil, fmt.Errorf("tables of %s: %w", db, err)
+	}
+	var names []string
+	for _, row := range res.Rows {
+		if name := string(row[0]); name >= table && wanted(name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	slices.Sort(names)
+	return schema.Load(ctx, conn, db, names[:min(len(names), maxTogether)])
 }
 
 // loadCollations reads the numbers by which the binlog names collations.

@@ -29,6 +29,10 @@ func (f fakeSource) load(_ context.Context, _ gtid.Set, db, table string) (*sche
 	return nil, fmt.Errorf("no %s.%s", db, table)
 }
 
+func (f fakeSource) loadFrom(context.Context, gtid.Set, string, string, func(string) bool) ([]*schema.Table, error) {
+	return nil, nil
+}
+
 func (f fakeSource) loadCollations(context.Context) (map[uint64]collation, error) { return nil, nil }
 
 // mapBody is the body of a TABLE_MAP event of d.name with a BIGINT and a column of a type.
