@@ -271,6 +271,7 @@ type Start struct {
 	Rules         []byte                 `protobuf:"bytes,2,opt,name=rules,proto3" json:"rules,omitempty"`                     // JSON of filter.Rules
 	Workflow      string                 `protobuf:"bytes,3,opt,name=workflow,proto3" json:"workflow,omitempty"`               // for logs
 	FromNow       bool                   `protobuf:"varint,4,opt,name=from_now,json=fromNow,proto3" json:"from_now,omitempty"` // start at the source's gtid_executed, which the first heartbeat reports; it must have position
+	Copies        bool                   `protobuf:"varint,6,opt,name=copies,proto3" json:"copies,omitempty"`                  // with from_now: the tables that the rules name must be there
 	Readers       int32                  `protobuf:"varint,5,opt,name=readers,proto3" json:"readers,omitempty"`                // sessions that read chunks for the workflow's streams; 0: the default
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -330,6 +331,13 @@ func (x *Start) GetWorkflow() string {
 func (x *Start) GetFromNow() bool {
 	if x != nil {
 		return x.FromNow
+	}
+	return false
+}
+
+func (x *Start) GetCopies() bool {
+	if x != nil {
+		return x.Copies
 	}
 	return false
 }
@@ -2734,12 +2742,13 @@ const file_api_tablet_tablet_proto_rawDesc = "" +
 	"\rStreamRequest\x12+\n" +
 	"\x05start\x18\x01 \x01(\v2\x13.braid.tablet.StartH\x00R\x05start\x12.\n" +
 	"\x06window\x18\x02 \x01(\v2\x14.braid.tablet.WindowH\x00R\x06windowB\t\n" +
-	"\arequest\"\x8a\x01\n" +
+	"\arequest\"\xa2\x01\n" +
 	"\x05Start\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\tR\bposition\x12\x14\n" +
 	"\x05rules\x18\x02 \x01(\fR\x05rules\x12\x1a\n" +
 	"\bworkflow\x18\x03 \x01(\tR\bworkflow\x12\x19\n" +
-	"\bfrom_now\x18\x04 \x01(\bR\afromNow\x12\x18\n" +
+	"\bfrom_now\x18\x04 \x01(\bR\afromNow\x12\x16\n" +
+	"\x06copies\x18\x06 \x01(\bR\x06copies\x12\x18\n" +
 	"\areaders\x18\x05 \x01(\x05R\areaders\"\xb9\x01\n" +
 	"\x06Window\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +

@@ -116,7 +116,7 @@ func itemKind(item string) kindOfItem {
 		}
 	}
 	if rest, ok := strings.CutPrefix(item, "CONSTRAINT `"); ok {
-		if n := quotedLength("`" + rest); n > 0 && strings.HasPrefix(strings.TrimLeft(("`" + rest)[n:], " "), "FOREIGN KEY ") {
+		if n := QuotedLength("`" + rest); n > 0 && strings.HasPrefix(strings.TrimLeft(("`" + rest)[n:], " "), "FOREIGN KEY ") {
 			return itemForeignKey
 		}
 	}
@@ -137,7 +137,7 @@ func itemName(item string) string {
 func identLength(s string) int {
 	n := 0
 	for n < len(s) && s[n] == '`' {
-		n += quotedLength(s[n:])
+		n += QuotedLength(s[n:])
 	}
 	return n
 }
@@ -174,7 +174,7 @@ func neededByCounter(items []string) int {
 // firstPart is what follows the parenthesis of an index.
 func firstPart(item string) string {
 	for i := 0; i < len(item); i++ {
-		if n := quotedLength(item[i:]); n > 0 {
+		if n := QuotedLength(item[i:]); n > 0 {
 			i += n - 1
 			continue
 		}
@@ -188,7 +188,7 @@ func firstPart(item string) string {
 // indexOutsideQuotes is strings.Index less what stands in quotes.
 func indexOutsideQuotes(s, word string) int {
 	for i := 0; i < len(s); i++ {
-		if n := quotedLength(s[i:]); n > 0 {
+		if n := QuotedLength(s[i:]); n > 0 {
 			i += n - 1
 			continue
 		}
@@ -204,7 +204,7 @@ func indexOutsideQuotes(s, word string) int {
 func splitCreate(create string) (head string, items []string, tail string, err error) {
 	depth, from := 0, 0
 	for i := 0; i < len(create); i++ {
-		if n := quotedLength(create[i:]); n > 0 {
+		if n := QuotedLength(create[i:]); n > 0 {
 			i += n - 1
 			continue
 		}
@@ -229,8 +229,8 @@ func splitCreate(create string) (head string, items []string, tail string, err e
 	return "", nil, "", fmt.Errorf("%w: %.60q", errStatement, create)
 }
 
-// quotedLength returns the length of the quoted text at the start of s, 0 when there is none. A doubled quote is two texts.
-func quotedLength(s string) int {
+// QuotedLength returns the length of the quoted text at the start of s, 0 when there is none. A doubled quote is two texts.
+func QuotedLength(s string) int {
 	q := s[0]
 	if q != '\'' && q != '"' && q != '`' {
 		return 0

@@ -456,7 +456,9 @@ func (r *run) askSplit(tc *tableCopy) {
 	r.windows.next++
 	r.windows.splits[r.windows.next] = tc
 	if err := r.stream.Split(vstream.SplitRequest{ID: r.windows.next, Table: tc.name, Bytes: r.c.e.sizes.rangeBytes, Most: r.c.e.sizes.ranges}); err != nil {
-		r.log.Debug("table is not split", "table", tc.name, "error", err) // the stream has ended, and Recv says why
+		r.log.Debug("table is not split", "table", tc.name, "error", err)
+		delete(r.windows.splits, r.windows.next)
+		r.windows.makeReady(tc.ranges[0]) // one range will do; if the stream has ended, Recv says why
 	}
 }
 

@@ -498,3 +498,39 @@ func TestMeter(t *testing.T) {
 	p := CopyProgress{Bytes: 3.5e6, Rows: 5, Total: 10, Tables: 3, TablesDone: 1, RowsPerSec: 1000, BytesPerSec: 2.5e6, ETA: 61 * time.Second, Bottleneck: "x", Paused: "y"}
 	require.Equal(t, "copies: 1 of 3 tables, 5 of about 10 rows, 3.5 MB, 1000 rows/s, 2.5 MB/s, 1m1s left; x; paused: y", p.String())
 }
+
+// unsplit is a Source whose streams take no split.
+type unsplit struct {
+	vstream.Source
+	asked *atomic.Int64
+}
+
+func (s unsplit) Open(ctx context.Context, start vstream.Start) (vstream.Stream, error) {
+	stream, err := s.Source.Open(ctx, start)
+	return unsplitStream{stream, s.asked}, err
+}
+
+type unsplitStream struct {
+	vstream.Stream
+	asked *atomic.Int64
+}
+
+func (s unsplitStream) Split(vstream.SplitRequest) error {
+	s.asked.Add(1)
+	return errors.New("not now")
+}
+
+// A table that cannot be split is copied as one range.
+func TestSplitRefused(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	var asked atomic.Int64
+	w.sizes, w.wrap = &tiny, func(s vstream.Source) vstream.Source { return unsplit{s, &asked} }
+	w.restart()
+	bothTables(w, "src/0")
+	fill(w.sources["src/0"], 3000)
+	w.create(w.spec("src/0", rule("item"), rule("event")))
+	w.await(Running)
+	require.Positive(t, asked.Load())
+	w.catchUp()
+	w.equal("src/0", "item", "event")
+}

@@ -82,7 +82,7 @@ func (r *run) run(ctx context.Context) error {
 		return fmt.Errorf("open source %s: %w", r.row.Source.name(), err)
 	}
 	r.source = src
-	start := vstream.Start{Position: r.row.Pos.String(), FromNow: r.row.Pos.Empty(), Rules: r.row.Source.Rules, Workflow: r.row.Workflow, Readers: r.row.Source.CopyReaders}
+	start := vstream.Start{Position: r.row.Pos.String(), FromNow: r.row.Pos.Empty(), Copies: r.row.Pos.Empty(), Rules: r.row.Source.Rules, Workflow: r.row.Workflow, Readers: r.row.Source.CopyReaders}
 	if begins := r.c.e.deps.Begins; begins != nil && start.FromNow {
 		at, tables, err := begins(ctx)
 		if err != nil {

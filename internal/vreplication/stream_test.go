@@ -421,3 +421,19 @@ func TestCopyReaders(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, (<-seen).Readers)
 }
+
+// A stream that names a table which the source does not have says so, and does not wait for it.
+func TestNamedTablesMustExist(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	w.sources["src/0"].exec("CREATE TABLE there (id int PRIMARY KEY)", "CREATE VIEW seen AS SELECT * FROM there")
+	w.target.exec("CREATE TABLE there (id int PRIMARY KEY)")
+	for _, name := range []string{"their", "seen"} {
+		w.create(w.spec("src/0", rule("there"), rule("/later.*"), rule(name)))
+		require.Contains(t, w.await(Error)[0].Message, "the rules name table")
+		require.Contains(t, w.list()[0].Message, w.sources["src/0"].db+"."+name)
+		_, err := w.engine.Delete(t.Context(), "w")
+		require.NoError(t, err)
+	}
+	w.create(w.spec("src/0", rule("there"), rule("/later.*")))
+	w.await(Running)
+}

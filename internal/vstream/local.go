@@ -168,20 +168,35 @@ func (l *Local) prepare(ctx context.Context, start Start) (at gtid.Set, c source
 	if !reached {
 		return at, c, fmt.Errorf("MySQL at %s is behind: it has not applied %s within %s", l.cfg.DB.Addr, at.Subtract(executed), timeouts.ReplicaBehind)
 	}
+	if start.Copies {
+		if err := l.checkNamed(ctx, start.Rules); err != nil {
+			return at, c, err
+		}
+	}
 	at, err = binlog.Begin(ctx, conn)
 	return at, c, err
 }
 
-// load reads a definition. Definitions are read when a table first passes and after a DDL, so the connection is not kept.
-func (l *Local) load(ctx context.Context, after gtid.Set, db, table string) (*schema.Table, error) {
+// dial connects for a few questions, when the GTIDs are executed.
+func (l *Local) dial(ctx context.Context, after gtid.Set) (*sqlconn.Conn, error) {
 	conn, err := sqlconn.Dial(ctx, l.cfg.DB)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
 	if err := waitExecuted(ctx, conn, after); err != nil {
+		conn.Close()
 		return nil, err
 	}
+	return conn, nil
+}
+
+// load reads a definition. Definitions are read when a table first passes and after a DDL, so the connection is not kept.
+func (l *Local) load(ctx context.Context, after gtid.Set, db, table string) (*schema.Table, error) {
+	conn, err := l.dial(ctx, after)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
 	tables, err := schema.Load(ctx, conn, db, []string{table})
 	if err != nil {
 		return nil, err
@@ -194,14 +209,11 @@ func (l *Local) load(ctx context.Context, after gtid.Set, db, table string) (*sc
 
 // loadFrom implements definitions.
 func (l *Local) loadFrom(ctx context.Context, after gtid.Set, db, table string, wanted func(string) bool) ([]*schema.Table, error) {
-	conn, err := sqlconn.Dial(ctx, l.cfg.DB)
+	conn, err := l.dial(ctx, after)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	if err := waitExecuted(ctx, conn, after); err != nil {
-		return nil, err
-	}
 	res, err := conn.Query(ctx, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE='BASE TABLE' AND TABLE_SCHEMA="+sqlconn.Quote(db))
 	if err != nil {
 		return nil, fmt.Errorf("tables of %s: %w", db, err)
@@ -221,7 +233,7 @@ func (l *Local) loadFrom(ctx context.Context, after gtid.Set, db, table string, 
 
 // loadCollations reads the numbers by which the binlog names collations.
 func (l *Local) loadCollations(ctx context.Context) (map[uint64]collation, error) {
-	conn, err := sqlconn.Dial(ctx, l.cfg.DB)
+	conn, err := l.dial(ctx, gtid.Set{})
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func (r *remote) Open(ctx context.Context, start Start) (Stream, error) {
 	rpc, err := r.client.Stream(ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32))
 	if err == nil {
 		err = rpc.Send(&tabletpb.StreamRequest{Request: &tabletpb.StreamRequest_Start{Start: &tabletpb.Start{
-			Position: start.Position, FromNow: start.FromNow, Rules: start.Rules.JSON(), Workflow: start.Workflow, Readers: int32(start.Readers),
+			Position: start.Position, FromNow: start.FromNow, Rules: start.Rules.JSON(), Workflow: start.Workflow, Readers: int32(start.Readers), Copies: start.Copies,
 		}}})
 	}
 	if err != nil {

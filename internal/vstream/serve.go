@@ -43,7 +43,7 @@ func startOf(m *tabletpb.Start) (Start, error) {
 	if err != nil {
 		return Start{}, errs.New(errs.BadInput, err, "start of a stream")
 	}
-	return Start{Position: m.Position, FromNow: m.FromNow, Rules: rules, Workflow: m.Workflow, Readers: int(m.Readers)}, nil
+	return Start{Position: m.Position, FromNow: m.FromNow, Rules: rules, Workflow: m.Workflow, Readers: int(m.Readers), Copies: m.Copies}, nil
 }
 
 // serveWindows returns nil never: a client that will ask for nothing more may still listen, so it waits for the stream's end.

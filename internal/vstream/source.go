@@ -21,7 +21,8 @@ type Start struct {
 	Rules    filter.Rules
 	// Workflow names the streams that share the reading of chunks, where they read the same source; empty: with none. Also for logs.
 	Workflow string
-	Readers  int // sessions that read chunks for the streams of the workflow, as its first one says; 0: 4
+	Copies   bool // with FromNow: the tables that the rules name are to be copied, so they must be there
+	Readers  int  // sessions that read chunks for the streams of the workflow, as its first one says; 0: 4
 }
 
 // Stream is one ordered stream. One goroutine calls Recv; OpenWindow, Split and Close may be called by others at any time.

@@ -1,6 +1,10 @@
 package workflow
 
-import "strings"
+import (
+	"strings"
+
+	"braid/internal/schema"
+)
 
 // TargetDDL is a CREATE TABLE statement of the source as the target needs it. The counter of the table option
 // AUTO_INCREMENT=n is left out always: the rows that are copied raise it. The column attribute goes where the target is
@@ -9,7 +13,7 @@ import "strings"
 func TargetDDL(create string, sharded bool) string {
 	var b strings.Builder
 	for i := 0; i < len(create); {
-		if n := quoted(create[i:]); n > 0 {
+		if n := schema.QuotedLength(create[i:]); n > 0 {
 			b.WriteString(create[i : i+n])
 			i += n
 			continue
@@ -22,23 +26,6 @@ func TargetDDL(create string, sharded bool) string {
 		i++
 	}
 	return b.String()
-}
-
-// quoted returns the length of the quoted text at the start of s, 0 when there is none. A doubled quote is two texts.
-func quoted(s string) int {
-	q := s[0]
-	if q != '\'' && q != '"' && q != '`' {
-		return 0
-	}
-	for i := 1; i < len(s); i++ {
-		switch {
-		case s[i] == '\\' && q != '`':
-			i++
-		case s[i] == q:
-			return i + 1
-		}
-	}
-	return len(s)
 }
 
 // autoIncrement returns how much of s at i to leave out: the words and the blank before them.
@@ -72,7 +59,7 @@ func References(create string) []string {
 				continue
 			}
 		}
-		if n := quoted(create[i:]); n > 0 {
+		if n := schema.QuotedLength(create[i:]); n > 0 {
 			i += n
 			continue
 		}

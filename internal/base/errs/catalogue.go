@@ -194,8 +194,8 @@ var (
 	})
 	TableUnknown = define(Def{
 		Code: "BRAID3005", Name: "TABLE_UNKNOWN", Text: "unknown table", GRPC: codes.NotFound, MySQLErrno: erNoSuchTable, SQLState: "42S02",
-		Cause:  "no such table is in the keyspace or in its VSchema",
-		Remedy: "`SHOW VSCHEMA TABLES` lists what the gate knows; a new table of a sharded keyspace needs an entry in the VSchema.",
+		Cause:  "no such table is in the keyspace or in its VSchema, or on the source of a copy that names it",
+		Remedy: "Correct the name. `SHOW VSCHEMA TABLES` lists what the gate knows; a new table of a sharded keyspace needs an entry in the VSchema.",
 	})
 	StreamFailed = define(Def{
 		Code: "BRAID3006", Name: "STREAM_FAILED", Text: "stream failed", GRPC: codes.FailedPrecondition,
