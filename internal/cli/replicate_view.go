@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/term"
 
 	"braid/internal/replicate"
 )
@@ -25,7 +28,8 @@ type replicateView struct {
 
 	mu struct {
 		sync.Mutex
-		drawn  int // lines of the block
+		block  []string // rows of the last status
+		drawn  int      // of them, that are on the terminal
 		told   string
 		toldAt time.Time
 		last   replicate.Status
@@ -52,7 +56,9 @@ func (w above) Write(p []byte) (int, error) {
 	w.v.mu.Lock()
 	defer w.v.mu.Unlock()
 	w.v.erase()
-	return w.v.err.Write(p)
+	n, err := w.v.err.Write(p)
+	w.v.draw()
+	return n, err
 }
 
 func (v *replicateView) report(s replicate.Status) {
@@ -70,9 +76,8 @@ func (v *replicateView) report(s replicate.Status) {
 		}
 	case v.live:
 		v.erase()
-		lines := statusBlock(s)
-		fmt.Fprintln(v.err, strings.Join(lines, "\n"))
-		v.mu.drawn = len(lines)
+		v.mu.block = v.fit(statusBlock(s))
+		v.draw()
 	default:
 		told := s.State + s.Message
 		if told == v.mu.told && s.Time.Sub(v.mu.toldAt) < linePeriod && !s.Final {
@@ -80,6 +85,33 @@ func (v *replicateView) report(s replicate.Status) {
 		}
 		v.mu.told, v.mu.toldAt = told, s.Time
 		fmt.Fprintln(v.err, statusLine(s))
+	}
+}
+
+// fit breaks lines that are longer than the terminal is wide, so that the block has as many rows as it is taken to have, and leaves out what has no
+// room on the terminal: a row that has left it cannot be drawn over.
+func (v *replicateView) fit(lines []string) (rows []string) {
+	width, height := 80, 24
+	if f, ok := v.err.(*os.File); ok {
+		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 1 && h > 1 {
+			width, height = w, h
+		}
+	}
+	for _, line := range lines {
+		row := []rune(strings.ReplaceAll(line, "\n", " "))
+		for ; len(row) > width; row = row[width:] {
+			rows = append(rows, string(row[:width]))
+		}
+		rows = append(rows, string(row))
+	}
+	return rows[:min(len(rows), height-1)]
+}
+
+// draw puts the block on the terminal. It runs under the lock.
+func (v *replicateView) draw() {
+	if len(v.mu.block) > 0 {
+		fmt.Fprintln(v.err, strings.Join(v.mu.block, "\n"))
+		v.mu.drawn = len(v.mu.block)
 	}
 }
 

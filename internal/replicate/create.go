@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
+	"braid/internal/base/errs"
 	"braid/internal/binlog"
 	"braid/internal/gtid"
 	"braid/internal/schema"
@@ -21,12 +23,15 @@ type definer struct {
 	log  *slog.Logger
 }
 
+// definerPatience is how long a statement may wait for tables that others use before that is said.
+const definerPatience = 5 * time.Second
+
 func newDefiner(ctx context.Context, cfg sqlconn.Config, log *slog.Logger) (*definer, error) {
 	conn, err := sqlconn.Dial(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.Exec(ctx, "SET NAMES utf8mb4, foreign_key_checks=0"); err != nil {
+	if _, err := conn.Exec(ctx, fmt.Sprintf("SET NAMES utf8mb4, foreign_key_checks=0, lock_wait_timeout=%d", int(definerPatience.Seconds()))); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("settings of the session: %w", err)
 	}
@@ -35,9 +40,17 @@ func newDefiner(ctx context.Context, cfg sqlconn.Config, log *slog.Logger) (*def
 
 func (d *definer) close() { d.conn.Close() }
 
-// databases makes those that the target lacks, with the character set of the source's.
+// databases makes those that the target lacks, with the character set of the source's. Those that are there are not asked for: even CREATE DATABASE IF
+// NOT EXISTS waits for whoever has written to one and not committed.
 func (d *definer) databases(ctx context.Context, source *sqlconn.Conn, p *plan) error {
+	res, err := d.conn.Query(ctx, "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA")
+	if err != nil {
+		return fmt.Errorf("databases of the target: %w", err)
+	}
 	done := map[string]bool{}
+	for _, row := range res.Rows {
+		done[string(row[0])] = true
+	}
 	for _, t := range p.tables {
 		if done[t.db] {
 			continue
@@ -52,10 +65,19 @@ func (d *definer) databases(ctx context.Context, source *sqlconn.Conn, p *plan) 
 		}
 		sql := fmt.Sprintf("CREATE DATABASE IF NOT EXISTS %s CHARACTER SET %s COLLATE %s", sqlconn.QuoteIdent(t.db), res.Rows[0][0], res.Rows[0][1])
 		if _, err := d.conn.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("make database %s on the target: %w", t.db, err)
+			return refused(err, "make database %s on the target", t.db)
 		}
 	}
 	return nil
+}
+
+// refused is an error of the target's own: of its version, its settings, its privileges.
+func refused(err error, format string, args ...any) error {
+	if sqlconn.ErrCode(err) == 0 {
+		return fmt.Errorf(format+": %w", append(args, err)...)
+	}
+	return errs.New(errs.StreamFailed, err, format, args...).With(
+		"do what the target's message asks for, or make it there by hand, with the source's columns and keys; then run the same command again")
 }
 
 // tables makes those that the target lacks.
@@ -65,7 +87,7 @@ func (d *definer) tables(ctx context.Context, p *plan) error {
 			continue
 		}
 		if err := d.table(ctx, p, t); err != nil {
-			return fmt.Errorf("make table %s.%s on the target: %w", t.db, t.name, err)
+			return refused(err, "make table %s.%s on the target", t.db, t.name)
 		}
 		t.made = true
 		d.log.Info("table made on the target", "source", t.String(), "table", t.db+"."+t.name)
@@ -94,12 +116,29 @@ func (d *definer) drop(ctx context.Context, t *table) error {
 	return vreplication.ForgetDeferred(ctx, d.conn, t.db, []string{t.name})
 }
 
+// inherit says what was made of the tables of a plan that are defined alike in another, and drops what was made of the others.
+func (d *definer) inherit(ctx context.Context, before, now *plan) error {
+	for _, t := range before.tables {
+		same := now.find(t)
+		switch {
+		case same != nil:
+			same.made = t.made
+		case t.made:
+			if err := d.drop(ctx, t); err != nil {
+				return err
+			}
+			t.made = false // should the rest fail, and all of it be repeated
+		}
+	}
+	return nil
+}
+
 // settleAttempts is how often definitions are read until nothing has changed from one time to the next.
 const settleAttempts = 1000
 
 // settle says where the stream begins, and which tables the source had there. DDL that the source runs between the reading of its definitions and
-// that place would not be in the stream. So they are read before the place is known, and again: if they are the same, they are those of
-// the place. What was made of the target's tables before is brought in line.
+// that place would not be in the stream. So they are read again when the place is known: if they are what the target's tables were made by, they
+// are those of the place. Else another place is found, and the target's tables are brought in line.
 func (r *replication) settle(ctx context.Context) (at gtid.Set, tables []string, err error) {
 	source, err := sqlconn.Dial(ctx, r.cfg.Source)
 	if err != nil {
@@ -124,18 +163,18 @@ func (r *replication) settle(ctx context.Context) (at gtid.Set, tables []string,
 
 // place finds a position, and what the tables were there.
 func (r *replication) place(ctx context.Context, source *sqlconn.Conn) (now *plan, at gtid.Set, err error) {
-	var before *plan
+	before := r.plan
 	for range settleAttempts {
-		if now, err = newPlan(ctx, source, r.local, r.rules); err != nil {
-			return nil, at, err
-		}
-		if before != nil && now.same(before) {
-			return now, at, nil
-		}
-		before = now
 		if at, err = binlog.Begin(ctx, source); err != nil {
 			return nil, at, err
 		}
+		if now, err = newPlan(ctx, source, r.local, r.rules); err != nil {
+			return nil, at, err
+		}
+		if now.same(before) {
+			return now, at, nil
+		}
+		before = now
 	}
 	return nil, at, errors.New("the source's tables are changed by DDL all the time; the copy can begin when they are not for a moment")
 }
@@ -150,17 +189,8 @@ func (r *replication) remake(ctx context.Context, source *sqlconn.Conn, now *pla
 		return err
 	}
 	defer d.close()
-	for _, t := range r.plan.tables {
-		same := now.find(t)
-		switch {
-		case same != nil:
-			same.made = t.made
-		case t.made:
-			if err := d.drop(ctx, t); err != nil {
-				return err
-			}
-			t.made = false // should the rest fail, and all of it be repeated
-		}
+	if err := d.inherit(ctx, r.plan, now); err != nil {
+		return err
 	}
 	if err := now.compare(ctx, d.conn); err != nil {
 		return err
@@ -177,13 +207,11 @@ func (r *replication) remake(ctx context.Context, source *sqlconn.Conn, now *pla
 // createStatement is the source's, under the target's names. A foreign key whose parent is not replicated is left out: on the target
 // there is no such row.
 func (p *plan) createStatement(t *table, log *slog.Logger) (string, error) {
-	parents := func(db, name string) (string, string, bool) {
-		for _, o := range p.tables {
-			if o.source.DB == db && o.source.Name == name {
-				return o.db, o.name, true
-			}
+	parents := func(db, parent string) (string, string, bool) {
+		if o := p.named[tableName{db, parent}]; o != nil {
+			return o.db, o.name, true
 		}
-		log.Warn("foreign key left out: its parent is not replicated", "table", t.String(), "parent", db+"."+name)
+		log.Warn("foreign key left out: its parent is not replicated", "table", t.String(), "parent", db+"."+parent)
 		return "", "", false
 	}
 	return schema.Rename(t.source, t.db, t.name, parents)
@@ -202,7 +230,7 @@ func (s *Selection) missing(p *plan, databases []string) []string {
 		if err != nil || n.wild() {
 			continue
 		}
-		if !slices.ContainsFunc(p.tables, func(t *table) bool { return t.source.DB == n.db.text && t.source.Name == n.table.text }) {
+		if p.named[tableName{n.db.text, n.table.text}] == nil {
 			lack = append(lack, "table "+strings.TrimPrefix(n.String(), "/"))
 		}
 	}

@@ -3,8 +3,11 @@ package replicate
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -195,6 +198,32 @@ func TestTroubleThatPasses(t *testing.T) {
 	w.equal(all...)
 
 	require.NoError(t, r.stop())
+}
+
+// The target is killed while tables are made there, and comes back.
+func TestTargetRestartsWhileTablesAreMade(t *testing.T) {
+	source, db := mysqldtest.Shared(t)
+	target := mysqldtest.New(t, mysqldtest.Options{Durable: true})
+	w := worldOf(t, source, target, db)
+	w.fill()
+	var log lockedBuffer
+	h := meanwhile{slog.NewTextHandler(&log, nil), "table made on the target", new(sync.Once), func() {
+		target.Kill()
+		<-target.Done()
+		w.source.exec("ALTER TABLE " + w.db + ".item ADD COLUMN more int") // it is the one that was made
+	}}
+	h = meanwhile{h, "cannot begin yet, it is tried again", new(sync.Once), func() { require.NoError(t, target.Start(t.Context())) }}
+	cfg := w.cfg
+	cfg.Once = true
+	var waited atomic.Bool
+	require.NoError(t, Run(t.Context(), cfg, Deps{Log: slog.New(h), Report: func(s Status) {
+		if s.State == "Init" && s.Message != "" {
+			waited.Store(true)
+		}
+	}}), &log)
+	require.True(t, waited.Load(), "the status says so")
+	w.target.again()
+	w.equal(w.db+".item", w.db+".note", w.db2+".item", w.db2+".note")
 }
 
 // Servers that are killed and come back.

@@ -27,15 +27,16 @@ func TestRowsOfAnEarlierTableThatLooksAlike(t *testing.T) {
 	w.equal(w.db+".a", w.db+".b", w.db+".c", w.db+".d")
 }
 
-// meanwhile does something when the log says that a table was made on the target.
+// meanwhile does something when the log says something for the first time.
 type meanwhile struct {
 	slog.Handler
+	says string
 	once *sync.Once
 	do   func()
 }
 
 func (m meanwhile) Handle(ctx context.Context, r slog.Record) error {
-	if r.Message == "table made on the target" {
+	if r.Message == m.says {
 		m.once.Do(m.do)
 	}
 	return m.Handler.Handle(ctx, r)
@@ -53,7 +54,7 @@ func TestDDLBeforeTheCopyBegins(t *testing.T) {
 		w.source.exec("CREATE TABLE "+w.db+"."+name+" (id int PRIMARY KEY, v int, KEY v (v))", "INSERT INTO "+w.db+"."+name+" VALUES (1,1), (2,2)")
 	}
 	var log bytes.Buffer
-	h := meanwhile{slog.NewTextHandler(&log, nil), new(sync.Once), func() {
+	h := meanwhile{slog.NewTextHandler(&log, nil), "table made on the target", new(sync.Once), func() {
 		w.source.exec("ALTER TABLE "+w.db+".a ADD COLUMN w int NOT NULL DEFAULT 5", "DROP TABLE "+w.db+".b", "RENAME TABLE "+w.db+".c TO "+w.db+".c2",
 			"CREATE TABLE "+w.db+".e (id int PRIMARY KEY)", "INSERT INTO "+w.db+".e VALUES (7)", "INSERT INTO "+w.db+".a VALUES (3,3,3)", "UPDATE "+w.db+".c2 SET v=9")
 	}}

@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -118,7 +119,7 @@ func TestDDLDuringTheCopy(t *testing.T) {
 			"INSERT INTO "+w.db+"."+name+" WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i+1 FROM n WHERE i<20000) SELECT i, REPEAT('x', 300) FROM n")
 	}
 	r := w.start()
-	r.until("copying", func(s Status) bool { return s.State == "Copying" })
+	require.Eventually(t, func() bool { return strings.Contains(r.log.String(), "copy begins") }, time.Minute, time.Millisecond)
 	w.source.exec("ALTER TABLE "+w.db+".d ADD COLUMN extra int NOT NULL DEFAULT 5", "UPDATE "+w.db+".d SET extra=6 WHERE id<100", "DROP TABLE "+w.db+".c",
 		"CREATE TABLE "+w.db+".fresh (id int PRIMARY KEY)", "INSERT INTO "+w.db+".fresh VALUES (1)", "RENAME TABLE "+w.db+".b TO "+w.db+".b2", "INSERT INTO "+w.db+".b2 VALUES (1000000, 'new')",
 		"TRUNCATE TABLE "+w.db+".a", "INSERT INTO "+w.db+".a VALUES (7, 'after')")

@@ -21,11 +21,16 @@ import (
 type plan struct {
 	rules  filter.Rules
 	tables []*table
+	named  map[tableName]*table // by the source's names
 }
+
+// tableName is a table's, of either side.
+type tableName struct{ db, table string }
 
 // table is a source table and its place on the target.
 type table struct {
 	source *schema.Table
+	define string // what makes it on the source; see definition
 	db     string // on the target
 	name   string
 	target *schema.Table // nil: to be made
@@ -77,7 +82,7 @@ func readPlan(ctx context.Context, source *sqlconn.Conn, local *vstream.Local, r
 		}
 		byDB[db] = append(byDB[db], name)
 	}
-	p := &plan{rules: rules}
+	p := &plan{rules: rules, named: map[tableName]*table{}}
 	places := map[string]*table{}
 	for _, db := range databases {
 		defs, err := schema.Load(ctx, source, db, byDB[db])
@@ -93,6 +98,7 @@ func readPlan(ctx context.Context, source *sqlconn.Conn, local *vstream.Local, r
 				return nil, errs.New(errs.BadInput, nil, "tables %s and %s would both become %s.%s", other, t, t.db, t.name)
 			}
 			places[t.quoted()] = t
+			p.named[tableName{def.DB, def.Name}] = t
 			p.tables = append(p.tables, t)
 		}
 	}
@@ -101,13 +107,8 @@ func readPlan(ctx context.Context, source *sqlconn.Conn, local *vstream.Local, r
 
 // find is the same table in this plan, defined alike; nil if there is none.
 func (p *plan) find(t *table) *table {
-	for _, o := range p.tables {
-		if o.source.DB == t.source.DB && o.source.Name == t.source.Name {
-			if definition(o.source) == definition(t.source) {
-				return o
-			}
-			return nil
-		}
+	if o := p.named[tableName{t.source.DB, t.source.Name}]; o != nil && o.define == t.define {
+		return o
 	}
 	return nil
 }
@@ -130,7 +131,7 @@ func (p *plan) place(def *schema.Table) (*table, error) {
 	if filter.System(row.TargetDB) {
 		return nil, errs.New(errs.BadInput, nil, "table %s.%s would come into the system schema %s", def.DB, def.Name, row.TargetDB)
 	}
-	return &table{source: def, db: row.TargetDB, name: row.Target}, nil
+	return &table{source: def, define: definition(def), db: row.TargetDB, name: row.Target}, nil
 }
 
 // checkSource refuses tables that cannot be copied, or followed, exactly.
@@ -160,16 +161,15 @@ func (p *plan) checkSource(keylessToo bool) error {
 
 // compare reads the target's tables, and refuses those that cannot hold the source's rows.
 func (p *plan) compare(ctx context.Context, target *sqlconn.Conn) error {
+	there, err := p.onTarget(ctx, target)
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
 	var bad []error
 	for _, t := range p.tables {
-		defs, err := schema.Load(ctx, target, t.db, []string{t.name})
-		if errors.Is(err, schema.ErrNoTable) {
+		if t.target = there[tableName{t.db, t.name}]; t.target == nil {
 			continue
 		}
-		if err != nil {
-			return fmt.Errorf("target: %w", err)
-		}
-		t.target = defs[0]
 		if _, err := rows.NewTable(t.source, t.target, nil); err != nil {
 			bad = append(bad, err)
 		}
@@ -178,6 +178,44 @@ func (p *plan) compare(ctx context.Context, target *sqlconn.Conn) error {
 		return errors.Join(bad...)
 	}
 	return p.checkTriggers(ctx, target, everyTable)
+}
+
+// onTarget reads those of the target's tables that are there already, while others may drop them.
+func (p *plan) onTarget(ctx context.Context, target *sqlconn.Conn) (there map[tableName]*schema.Table, err error) {
+	for range planAttempts {
+		if there, err = p.readTarget(ctx, target); !errors.Is(err, schema.ErrNoTable) {
+			break
+		}
+	}
+	return there, err
+}
+
+func (p *plan) readTarget(ctx context.Context, target *sqlconn.Conn) (map[tableName]*schema.Table, error) {
+	res, err := target.Query(ctx, "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE='BASE TABLE'")
+	if err != nil {
+		return nil, err
+	}
+	present := map[tableName]bool{}
+	for _, row := range res.Rows {
+		present[tableName{string(row[0]), string(row[1])}] = true
+	}
+	byDB := map[string][]string{}
+	for _, t := range p.tables {
+		if present[tableName{t.db, t.name}] {
+			byDB[t.db] = append(byDB[t.db], t.name)
+		}
+	}
+	there := map[tableName]*schema.Table{}
+	for db, tables := range byDB {
+		defs, err := schema.Load(ctx, target, db, tables)
+		if err != nil {
+			return nil, err
+		}
+		for _, def := range defs {
+			there[tableName{db, def.Name}] = def
+		}
+	}
+	return there, nil
 }
 
 func everyTable(*table) bool { return true }

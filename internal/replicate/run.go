@@ -1,6 +1,7 @@
 package replicate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	tabletpb "braid/api/tablet"
 	"braid/internal/base/errs"
+	"braid/internal/base/retry"
 	"braid/internal/base/timeouts"
 	"braid/internal/binlog"
 	"braid/internal/filter"
@@ -50,7 +52,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	}
 	r := &replication{cfg: cfg, rules: rules, log: deps.Log.With("name", cfg.Name), report: deps.Report}
 	defer r.close()
-	if err = r.begin(ctx); err == nil {
+	if err = r.beginPatiently(ctx); err == nil {
 		err = r.follow(ctx)
 	}
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
@@ -73,7 +75,9 @@ type replication struct {
 	plan   *plan
 	meter  meter
 
-	triggersAt time.Time // they were looked for
+	reached bool // both servers have answered
+
+	triggersAt time.Time // triggers were looked for
 }
 
 func (r *replication) close() {
@@ -88,6 +92,28 @@ func (r *replication) close() {
 			conn.Close()
 		}
 	}
+	r.engine, r.local, r.source, r.admin = nil, nil, nil, nil
+}
+
+// beginPatiently begins, and again when a server goes away that was there: another attempt finds what was made so far. A server that was not reached at
+// all is one that was named wrongly.
+func (r *replication) beginPatiently(ctx context.Context) (err error) {
+	for pause := (retry.Backoff{}); pause.Wait(ctx); {
+		if err = r.begin(ctx); err == nil || !r.reached || !passes(err) {
+			return err
+		}
+		r.close()
+		r.log.Warn("cannot begin yet, it is tried again", "error", err)
+		r.report(Status{Time: time.Now(), Name: r.cfg.Name, State: vreplication.Init.String(), Message: vreplication.Trouble(err), LagMS: -1, BehindGTIDs: -1})
+	}
+	return cmp.Or(ctx.Err(), err)
+}
+
+// passing are MySQL's errors that end by themselves, or when somebody makes room: the server goes down, locks of others, no space.
+var passing = []uint16{1053, 1205, 1213, 1021, 1114}
+
+func passes(err error) bool {
+	return errors.Is(err, sqlconn.ErrLost) || errors.Is(err, errs.MySQLUnreachable) || slices.Contains(passing, sqlconn.ErrCode(err))
 }
 
 // begin checks both sides, makes what is missing, and starts the stream.
@@ -100,9 +126,14 @@ func (r *replication) begin(ctx context.Context) error {
 		return err
 	}
 	r.local = vstream.NewLocal(vstream.LocalConfig{DB: r.cfg.Source, RingBytes: ringBytes}, r.log)
-	if r.plan, err = newPlan(ctx, r.source, r.local, r.rules); err != nil {
+	now, err := newPlan(ctx, r.source, r.local, r.rules)
+	if err != nil {
 		return err
 	}
+	if err := r.inherit(ctx, now); err != nil {
+		return err
+	}
+	r.plan = now
 	begun, err := r.begun(ctx)
 	if err != nil {
 		return err
@@ -160,6 +191,7 @@ func (r *replication) openTarget(ctx context.Context, sourceUUID string) error {
 	if r.admin, err = sqlconn.Dial(ctx, r.cfg.Target); err != nil {
 		return errs.New(errs.MySQLUnreachable, err, "target")
 	}
+	r.reached = true
 	return r.lock(ctx)
 }
 
@@ -293,6 +325,19 @@ func (r *replication) define(ctx context.Context) error {
 		return err
 	}
 	return d.tables(ctx, r.plan)
+}
+
+// inherit takes over what this process has made on the target by the plan before, and drops what the source defines otherwise now.
+func (r *replication) inherit(ctx context.Context, now *plan) error {
+	if r.plan == nil || !slices.ContainsFunc(r.plan.tables, func(t *table) bool { return t.made }) {
+		return nil
+	}
+	d, err := newDefiner(ctx, r.cfg.Target, r.log)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	return d.inherit(ctx, r.plan, now)
 }
 
 // Names of the source in the stream's row. A stream of a cluster has its keyspace and shard there.

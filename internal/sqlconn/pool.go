@@ -2,6 +2,7 @@ package sqlconn
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -21,15 +22,23 @@ func NewPool(cfg Config, size int) *Pool {
 	return &Pool{cfg: cfg, slots: make(chan struct{}, size)}
 }
 
-// Do runs fn with a session. A session that fn left in a transaction is closed, not lent again.
+// Do runs fn with a session. A session that fn left in a transaction is closed, not lent again; neither is one that was denied something: its
+// account may be granted that, and a session keeps the privileges that it began with.
 func (p *Pool) Do(ctx context.Context, fn func(*Conn) error) error {
 	conn, release, err := p.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	return fn(conn)
+	err = fn(conn)
+	if slices.Contains(denied, ErrCode(err)) {
+		conn.Close()
+	}
+	return err
 }
+
+// denied are MySQL's errors of privileges.
+var denied = []uint16{1044, 1045, 1142, 1143, 1227, 1370}
 
 // Acquire lends a session until release is called. A session that sat idle is pinged first, so that one that the server
 // closed meanwhile is replaced here and not found out by the caller.

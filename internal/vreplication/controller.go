@@ -126,10 +126,15 @@ func (c *controller) live(ctx context.Context, log *slog.Logger) {
 			if c.fail(ctx, log, err) == nil {
 				return
 			}
-		} else if text := Trouble(err); text != told {
-			told = text
-			log.Warn("stream interrupted, it is tried again", "error", err)
-			c.message(ctx, text)
+		} else {
+			text := Trouble(err)
+			if text != told {
+				told = text
+				log.Warn("stream interrupted, it is tried again", "error", err)
+			}
+			if said := c.waits.Load(); said == nil || *said != text { // the run may have taken it away
+				c.message(ctx, text)
+			}
 		}
 		if !sleep(ctx, backoff(attempt)) {
 			return

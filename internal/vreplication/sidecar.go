@@ -136,12 +136,14 @@ var sidecar = []sidecarTable{
 // InitSidecar brings the sidecar database up to date: it makes what is missing and changes what has another type. It can be
 // repeated, and run by two at the same time. Only for a PRIMARY: its replicas get the changes by replication.
 func InitSidecar(ctx context.Context, conn *sqlconn.Conn) error {
-	if _, err := conn.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+Sidecar+" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"); err != nil {
-		return fmt.Errorf("sidecar: %w", err)
-	}
 	present, err := sidecarColumns(ctx, conn)
 	if err != nil {
 		return fmt.Errorf("sidecar: %w", err)
+	}
+	if len(present) == 0 { // a statement about a database that is there waits for all who write to it
+		if _, err := conn.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+Sidecar+" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"); err != nil {
+			return fmt.Errorf("sidecar: %w", err)
+		}
 	}
 	for i := range sidecar {
 		t := &sidecar[i]

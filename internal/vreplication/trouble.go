@@ -13,7 +13,7 @@ var troubles = []struct {
 	remedy string
 }{
 	{[]uint16{3, 20, 1021, 1041, 1114}, "the server has no space left: make room"},
-	{[]uint16{1205, 1213}, "other sessions lock the same rows: sys.innodb_lock_waits on the target shows which; end them, or wait for them"},
+	{[]uint16{1205, 1213}, "other sessions lock the same rows or tables: sys.innodb_lock_waits and sys.schema_table_lock_waits on the target show which; end them, or wait for them"},
 	{[]uint16{1044, 1045, 1142, 1143, 1227, 1370}, "GRANT what is missing to the account"},
 	{[]uint16{1040, 1203, 1226}, "the server, or the account, has as many sessions as it may have: end some, or raise max_connections"},
 }
