@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -70,7 +71,36 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.replicateCmd(), a.moveCmd(), a.reshardCmd(), a.workflowCmd())
 	root.AddCommand(a.keyspaceCmd(), a.shardCmd(), a.vschemaCmd(), a.schemaCmd(), a.routingCmd(), a.errorsCmd(), a.streamCmd(), a.binlogCmd(), a.checkCmd())
 	root.AddCommand(a.tabletCmd(), a.gateCmd(), a.controllerCmd(), a.etcdCmd())
+	strict(root)
 	return root
+}
+
+// strict makes it an error of usage to name a command that is not there, or to give one too many arguments or too few.
+func strict(cmd *cobra.Command) {
+	if !cmd.Runnable() {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+				text += "; did you mean " + strings.Join(like, " or ") + "?"
+			}
+			return errors.New(text)
+		}
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		strict(sub)
+	}
 }
 
 // usageError marks what the caller typed wrong: exit code 2.
