@@ -13,7 +13,7 @@ import (
 // of them, neither can go on, and the server does not see it: the one waits in the server, the other in here. Dependencies make that rare,
 // but InnoDB locks more than rows that change (gaps where a unique key is checked, entries marked as deleted). So a worker that has waited
 // for a while looks whether the group whose turn it is waits for a lock; if so, all later groups that wait here with what they have executed
-// roll back, and begin again when that group is committed. A group so gives way once for each group before it, at most.
+// roll back, and begin again when that group is committed. They do likewise when that group has waited for any lock until the server gave up. A group so gives way once for each group before it, at most.
 
 const (
 	// suspicion is how long the group whose turn it is may execute before somebody looks whether it waits for a lock. Most groups are
@@ -50,7 +50,14 @@ func (w *worker) look(ctx context.Context, g *group) {
 	if blind = blind || sqlconn.ErrCode(err) != 0; blind {
 		a.mu.blind, locked = true, time.Since(since) > blindPatience
 	}
-	if !locked || len(a.mu.groups) == 0 || a.mu.groups[0] != head || head.since != since {
+	if locked && head.since == since {
+		a.giveWay(head)
+	}
+}
+
+// giveWay makes victims of all that wait behind the group whose turn it is. Under the lock.
+func (a *Applier) giveWay(head *group) {
+	if a.mu.order != Preserve || len(a.mu.groups) == 0 || a.mu.groups[0] != head {
 		return
 	}
 	for _, other := range a.mu.groups[1:] {
@@ -60,6 +67,14 @@ func (w *worker) look(ctx context.Context, g *group) {
 			other.worker.signal()
 		}
 	}
+}
+
+// lockedOut makes the others give way to a group that has waited for a lock for too long. It may be one that look does not see, the lock of a whole
+// table: a statement of somebody else waits for a later group to release it, and this group waits behind that statement.
+func (a *Applier) lockedOut(g *group) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.giveWay(g)
 }
 
 // connected is a session on a connection of its own.

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -64,4 +65,41 @@ func TestLaterTransactionGivesWay(t *testing.T) {
 			require.Equal(t, "3", b.applied())
 		})
 	}
+}
+
+// A statement of somebody else waits until the later transaction releases a table, and the earlier one waits for that table behind the statement.
+func TestLaterTransactionGivesWayToDDL(t *testing.T) {
+	b := newBed(t, Strict)
+	b.exec("CREATE TABLE slow (id int PRIMARY KEY, n int NOT NULL)", "INSERT INTO t (id,v,k) VALUES (1,'a',0)",
+		"CREATE TRIGGER wait BEFORE INSERT ON slow FOR EACH ROW SET NEW.n = NEW.n + SLEEP(1)")
+	defs, err := schema.Load(t.Context(), b.conn, b.cfg.DB, []string{"slow"})
+	require.NoError(t, err)
+	slow, err := NewTable(defs[0], defs[0], nil)
+	require.NoError(t, err)
+	slow.Mode = Strict
+	b.change.Workers, b.change.GroupTransactions = 2, 1
+	b.open()
+	b.ap.SetTable(2, slow)
+
+	first := b.tx()
+	first.Changes = append(first.Changes, vstream.Change{TableID: 2, Op: vstream.Insert, After: row("1 0")},
+		vstream.Change{TableID: 1, Op: vstream.Update, Before: row("1 a 0 1"), After: row("1 b 0 1")})
+	b.add(first, b.tx(ins("2 a 5 6")))
+	require.Eventually(t, func() bool { // the later one has executed and waits
+		lanes := b.ap.Status().Lanes
+		return len(lanes) == 2 && (lanes[0].Waits || lanes[1].Waits)
+	}, 10*time.Second, time.Millisecond)
+	altered := make(chan error, 1)
+	other := mysqldtest.Dial(t, b.cfg)
+	go func() {
+		_, err := other.Exec(t.Context(), "ALTER TABLE t ADD KEY k (k), LOCK=EXCLUSIVE")
+		altered <- err
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	require.NoError(t, b.ap.Drain(ctx))
+	require.NoError(t, <-altered)
+	require.Equal(t, "1b,2a", b.one("SELECT GROUP_CONCAT(id,v ORDER BY id) FROM t"))
+	require.Positive(t, b.ap.Status().Victims)
+	require.Equal(t, "2", b.applied())
 }

@@ -189,6 +189,9 @@ func (w *worker) undo(ctx context.Context, g *group, err error, attempt int) (ag
 			return false, err
 		}
 	case temporary:
+		if rows.LockTimeout(err) {
+			w.a.lockedOut(g)
+		}
 		w.told(err, attempt)
 		if err := pause(ctx, attempt); err != nil {
 			return false, err
@@ -315,7 +318,8 @@ func (w *worker) unblock(g *group, blocked []*entry) bool {
 // is nothing to wait for.
 func (w *worker) wait(ctx context.Context, g *group, cond func() bool) error {
 	w.a.mu.Lock()
-	ok, victim := cond(), g.victim > 0
+	victim := g.victim > 0
+	ok := !victim && cond()
 	w.a.mu.Unlock()
 	switch {
 	case victim:

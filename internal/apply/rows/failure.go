@@ -84,6 +84,9 @@ func Retryable(err error) bool {
 	return code == erLockWaitTimeout || code == erLockDeadlock
 }
 
+// LockTimeout says that the server gave up waiting for a lock.
+func LockTimeout(err error) bool { return sqlconn.ErrCode(err) == erLockWaitTimeout }
+
 // explainRow adds both versions of a row to a failure that is about one row. It asks inside of the transaction that has failed.
 func (s *Session) explainRow(ctx context.Context, st *statement, err error) error {
 	f, ok := errors.AsType[*Failure](err)
