@@ -167,6 +167,23 @@ func TestDelay(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(began), 3*time.Second)
 }
 
+// DDL is held back as a transaction is, also on a source where nothing else happens.
+func TestDelayOfDDL(t *testing.T) {
+	w := newWorld(t)
+	w.source.exec("CREATE TABLE "+w.db+".a (id int PRIMARY KEY)", "INSERT INTO "+w.db+".a VALUES (1)")
+	const delay = 2 * time.Second
+	r := w.start(func(c *Config) { c.Delay = delay })
+	r.running()
+	for _, sql := range []string{"TRUNCATE TABLE " + w.db + ".a", "CREATE TABLE " + w.db + ".b (PRIMARY KEY (id)) AS SELECT 1 id", "DROP TABLE " + w.db + ".a"} {
+		began := time.Now()
+		w.source.exec(sql)
+		r.catchUp()
+		require.GreaterOrEqual(t, time.Since(began), delay-10*time.Millisecond, sql) // the source's clock has whole milliseconds in places
+	}
+	w.equal(w.db + ".b")
+	require.NoError(t, r.stop())
+}
+
 func TestDDL(t *testing.T) {
 	w := newWorld(t)
 	w.fill()

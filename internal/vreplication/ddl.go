@@ -20,6 +20,9 @@ import (
 
 // ddl is a barrier: everything before it is committed, then the stream's policy decides.
 func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
+	if err := r.delay(ctx, d.CommitUS); err != nil {
+		return err
+	}
 	if err := r.commit(ctx); err != nil {
 		return err
 	}

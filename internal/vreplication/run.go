@@ -320,7 +320,7 @@ func (r *run) transaction(ctx context.Context, tx *vstream.Transaction) error {
 		r.ap.Skip(r.row.StopPos)
 		return r.stop(ctx)
 	}
-	if err := r.delay(ctx, tx); err != nil {
+	if err := r.delay(ctx, tx.CommitUS); err != nil {
 		return err
 	}
 	r.differ.watch(tx)
@@ -399,12 +399,12 @@ func (r *run) throttle(ctx context.Context, tx *vstream.Transaction) error {
 	return nil
 }
 
-// delay holds a transaction back until it is old enough. A copy does not wait: its chunks come behind the changes.
-func (r *run) delay(ctx context.Context, tx *vstream.Transaction) error {
-	if r.row.Source.Delay <= 0 || tx.CommitUS == 0 || r.ap.Open() || r.row.State != Running {
+// delay holds back what was committed until it is old enough. A copy does not wait: its chunks come behind the changes.
+func (r *run) delay(ctx context.Context, commitUS int64) error {
+	if r.row.Source.Delay <= 0 || commitUS == 0 || r.ap.Open() || r.row.State != Running {
 		return nil
 	}
-	due := time.UnixMicro(tx.CommitUS).Add(r.row.Source.delay())
+	due := time.UnixMicro(commitUS).Add(r.row.Source.delay())
 	for {
 		wait := time.Until(due)
 		if wait <= 0 {
