@@ -4,10 +4,16 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
 	"strings"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"braid/internal/apply"
 	"braid/internal/gtid"
@@ -43,6 +49,7 @@ type replicateFlags struct {
 	stopAt, skip   string
 	withoutKey     string
 	copyReplicas   []string
+	metrics        string
 }
 
 func (a *app) replicateCmd() *cobra.Command {
@@ -53,7 +60,7 @@ func (a *app) replicateCmd() *cobra.Command {
 			if err := f.parse(); err != nil {
 				return err
 			}
-			return a.replicate(cmd.Context(), f.cfg)
+			return a.replicate(cmd.Context(), f.cfg, f.metrics)
 		}}
 	fl := cmd.Flags()
 	fl.StringVar(&f.source, "source", env("BRAID_SOURCE", ""), "the server to read: "+dsnForm+", or @file (also in BRAID_SOURCE; password also in BRAID_SOURCE_PASSWORD)")
@@ -79,6 +86,7 @@ func (a *app) replicateCmd() *cobra.Command {
 	fl.BoolVar(&f.cfg.AllowNonEmpty, "allow-nonempty", false, "copy into tables that have rows: those with the source's keys are overwritten, others stay")
 	fl.IntVar(&f.cfg.CopyReaders, "copy-readers", 0, "sessions that read the source's tables at the same time (default 4)")
 	fl.DurationVar(&f.cfg.MaxLag, "max-replication-lag", 0, "pause the copy while the stream is further behind, and call it lagging from there on (default: 10s)")
+	fl.StringVar(&f.metrics, "metrics", "", "address to serve Prometheus metrics at, under /metrics: 127.0.0.1:9104 (default: not served)")
 	l := &f.cfg.Throttle
 	fl.Int64Var(&l.SourceHistory, "copy-max-history", 0, "pause the copy while the source's history list is longer (default: not looked at)")
 	fl.DurationVar(&l.CommitLatency, "copy-max-commit-latency", 0, "pause the copy while commits on the target take longer (default: not looked at)")
@@ -142,8 +150,33 @@ func readDSN(flag, dsn, passwordEnv string) (sqlconn.Config, error) {
 	return cfg, nil
 }
 
-func (a *app) replicate(ctx context.Context, cfg replicate.Config) error {
+func (a *app) replicate(ctx context.Context, cfg replicate.Config, metrics string) error {
 	view := newReplicateView(a)
 	log := slog.New(view.handler())
-	return replicate.Run(ctx, cfg, replicate.Deps{Log: log, Report: view.report})
+	registry := prometheus.NewRegistry()
+	if metrics != "" {
+		end, err := serveMetrics(metrics, registry)
+		if err != nil {
+			return usageError{fmt.Errorf("--metrics: %w", err)}
+		}
+		defer end()
+	}
+	return replicate.Run(ctx, cfg, replicate.Deps{Log: log, Report: view.report, Metrics: registry})
+}
+
+// serveMetrics serves what the registry has, until end is called.
+func serveMetrics(addr string, registry *prometheus.Registry) (end func(), err error) {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	var serving errgroup.Group
+	serving.Go(func() error { return server.Serve(listener) })
+	return func() {
+		server.Close()
+		serving.Wait() //nolint:errcheck // it says that it was closed
+	}, nil
 }

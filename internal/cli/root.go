@@ -51,6 +51,8 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       a.version,
+		Args:          cobra.ArbitraryArgs,
+		RunE:          onlyVerbs,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	flags := root.PersistentFlags()
@@ -71,36 +73,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.replicateCmd(), a.moveCmd(), a.reshardCmd(), a.workflowCmd())
 	root.AddCommand(a.keyspaceCmd(), a.shardCmd(), a.vschemaCmd(), a.schemaCmd(), a.routingCmd(), a.errorsCmd(), a.streamCmd(), a.binlogCmd(), a.checkCmd())
 	root.AddCommand(a.tabletCmd(), a.gateCmd(), a.controllerCmd(), a.etcdCmd())
-	strict(root)
 	return root
-}
-
-// strict makes it an error of usage to name a command that is not there, or to give one too many arguments or too few.
-func strict(cmd *cobra.Command) {
-	if !cmd.Runnable() {
-		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
-			if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
-				text += "; did you mean " + strings.Join(like, " or ") + "?"
-			}
-			return errors.New(text)
-		}
-		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	}
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usageError{err}
-			}
-			return nil
-		}
-	}
-	for _, sub := range cmd.Commands() {
-		strict(sub)
-	}
 }
 
 // usageError marks what the caller typed wrong: exit code 2.
@@ -139,7 +112,7 @@ func (a *app) fail(ctx context.Context, err error) int {
 	}
 	var usage usageError
 	if errors.As(err, &usage) {
-		errs.Render(a.err, fmt.Errorf("%w\nsee: braid help", usage.error), a.output == "json")
+		errs.Render(a.err, errs.New(errs.BadInput, nil, "%s", usage.error).With("See `braid help`, and --help of each command."), a.output == "json")
 		return 2
 	}
 	errs.Render(a.err, err, a.output == "json")
@@ -188,12 +161,20 @@ func exactArgs(n int) cobra.PositionalArgs {
 
 // noun is a command that only has verbs.
 func noun(use, short, group string, verbs ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, GroupID: group, RunE: func(cmd *cobra.Command, args []string) error {
-		if len(args) > 0 {
-			return usageError{fmt.Errorf("%s has no verb %q", cmd.CommandPath(), args[0])}
-		}
-		return cmd.Help()
-	}}
+	c := &cobra.Command{Use: use, Short: short, GroupID: group, RunE: onlyVerbs}
 	c.AddCommand(verbs...)
 	return c
+}
+
+// onlyVerbs runs a command that does nothing itself.
+func onlyVerbs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	text := fmt.Sprintf("%s has no verb %q", cmd.CommandPath(), args[0])
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		text += "; did you mean " + strings.Join(like, " or ") + "?"
+	}
+	return usageError{errors.New(text)}
 }

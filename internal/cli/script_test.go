@@ -3,8 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +30,7 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/*.txtar. Each has a source and a target: $SOURCE and $TARGET are their DSNs, with a password that has all odd
 // characters, and $DB is a database of its own on the source. `sql source STATEMENT…` runs a statement and prints its rows; `waitrow target QUERY` waits until it
-// has a row.
+// has a row; `waitmetric PATTERN…` until the metrics of $METRICS_PORT match.
 func TestScripts(t *testing.T) {
 	source, db := mysqldtest.Shared(t)
 	target := mysqldtest.Other(t)
@@ -44,6 +49,15 @@ func TestScripts(t *testing.T) {
 			env.Setenv("SOURCE_ADDR", source.Addr())
 			env.Setenv("TARGET_ADDR", target.Addr())
 			env.Setenv("PASSWORD", oddPassword)
+			free, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			_, port, _ := net.SplitHostPort(free.Addr().String())
+			env.Setenv("METRICS_PORT", port)
+			if err := free.Close(); err != nil {
+				return err
+			}
 			name := fmt.Sprintf("%s_%d", db, n)
 			env.Setenv("DB", name)
 			for _, side := range []string{"SOURCE", "TARGET"} {
@@ -63,8 +77,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"sql":     func(ts *testscript.TestScript, _ bool, args []string) { sqlCommand(ts, servers, args) },
-			"waitrow": func(ts *testscript.TestScript, _ bool, args []string) { waitRow(ts, servers, args) },
+			"sql":        func(ts *testscript.TestScript, _ bool, args []string) { sqlCommand(ts, servers, args) },
+			"waitrow":    func(ts *testscript.TestScript, _ bool, args []string) { waitRow(ts, servers, args) },
+			"waitmetric": waitMetrics,
 		},
 	})
 }
@@ -83,6 +98,26 @@ func sqlCommand(ts *testscript.TestScript, servers map[string]*mysqld.Server, ar
 			fmt.Fprintf(ts.Stdout(), "%s\n", strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%s", row), "["), "]"))
 		}
 	}
+}
+
+// waitMetrics waits until metrics are served in which each pattern has a line.
+func waitMetrics(ts *testscript.TestScript, _ bool, patterns []string) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var body []byte
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+		resp, err := http.Get("http://127.0.0.1:" + ts.Getenv("METRICS_PORT") + "/metrics")
+		if err != nil {
+			continue // not yet
+		}
+		body, err = io.ReadAll(resp.Body)
+		ts.Check(err)
+		ts.Check(resp.Body.Close())
+		if !slices.ContainsFunc(patterns, func(p string) bool { return !regexp.MustCompile(`(?m)^` + p + `$`).Match(body) }) {
+			return
+		}
+	}
+	ts.Fatalf("the metrics lack %q:\n%s", patterns, body)
 }
 
 func waitRow(ts *testscript.TestScript, servers map[string]*mysqld.Server, args []string) {

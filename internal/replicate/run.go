@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	tabletpb "braid/api/tablet"
 	"braid/internal/base/errs"
 	"braid/internal/base/retry"
@@ -35,6 +37,8 @@ const ringBytes = 8 << 20
 type Deps struct {
 	Log    *slog.Logger
 	Report func(Status) // called by Run, every half second and at its end; nil: nobody looks
+	// Metrics gets the stream's collector while there is one; nil: nobody looks.
+	Metrics prometheus.Registerer
 }
 
 // Run replicates until ctx ends, which is no error, until the position is reached that it was asked to stop at, or until something needs a
@@ -50,7 +54,10 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	if deps.Report == nil {
 		deps.Report = func(Status) {}
 	}
-	r := &replication{cfg: cfg, rules: rules, log: deps.Log.With("name", cfg.Name), report: deps.Report}
+	if deps.Metrics == nil {
+		deps.Metrics = prometheus.NewRegistry()
+	}
+	r := &replication{cfg: cfg, rules: rules, log: deps.Log.With("name", cfg.Name), report: deps.Report, metrics: deps.Metrics}
 	defer r.close()
 	if err = r.beginPatiently(ctx); err == nil {
 		err = r.follow(ctx)
@@ -76,12 +83,14 @@ type replication struct {
 	meter  meter
 
 	reached bool // both servers have answered
+	metrics prometheus.Registerer
 
 	triggersAt time.Time // triggers were looked for
 }
 
 func (r *replication) close() {
 	if r.engine != nil {
+		r.metrics.Unregister(r.engine)
 		r.engine.Stop()
 	}
 	if r.local != nil {
@@ -358,6 +367,9 @@ func (r *replication) start(ctx context.Context) error {
 			return r.cfg.Throttle.Probes(r.cfg.Source, r.cfg.Target)
 		},
 	})
+	if err := r.metrics.Register(r.engine); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
 	_, err := r.engine.Put(ctx, vreplication.Spec{
 		Workflow: r.cfg.Name, Keyspace: sourceKeyspace, Shard: sourceShard, Rules: r.rules, OnDDL: r.cfg.OnDDL, Workers: r.cfg.Workers,
 		Parallel: r.cfg.Parallel, CommitOrder: r.cfg.CommitOrder, Delay: r.cfg.Delay, WithoutKey: r.cfg.WithoutKey, CopyReaders: r.cfg.CopyReaders, MaxTPS: r.cfg.MaxTPS, MaxLag: r.cfg.MaxLag, StopPos: r.cfg.StopAt, Skip: r.cfg.Skip,
