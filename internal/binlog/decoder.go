@@ -62,8 +62,8 @@ func (p *progress) note(ev Event) {
 			*p = progress{gtid: ev.GTID, events: ev.events}
 		}
 	case *DDL:
-		if *p = (progress{}); ev.GTID == "" {
-			*p = progress{gtid: ev.id.String()}
+		if *p = (progress{}); ev.Rows {
+			*p = progress{gtid: ev.GTID}
 		}
 	}
 }

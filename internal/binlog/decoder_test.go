@@ -209,7 +209,8 @@ func TestCreateTableSelect(t *testing.T) {
 	got, err := decodeAll((&script{}).gtid(1).query("BEGIN").query("CREATE TABLE `t` (a INT) START TRANSACTION").insert(7, "t", "a").xid())
 	require.NoError(t, err)
 	require.Len(t, got, 2)
-	require.Empty(t, got[0].(*DDL).GTID)
+	require.True(t, got[0].(*DDL).Rows)
+	require.Equal(t, gtidOf("1"), got[0].(*DDL).GTID)
 	require.Equal(t, gtidOf("1"), got[1].(*Transaction).GTID)
 }
 

@@ -107,9 +107,9 @@ type TableMap struct {
 // DDL is a statement that changed tables or databases.
 type DDL struct {
 	Stamp
-	// GTID is empty for CREATE TABLE … SELECT: the Transaction with its rows follows and carries the GTID.
+	// GTID is also that of the Transaction that follows, if Rows.
 	GTID     string
-	Rows     bool // it is CREATE TABLE … SELECT
+	Rows     bool // it is CREATE TABLE … SELECT: the Transaction with its rows follows
 	CommitUS int64
 	BegunUS  int64  // when the session began to run it, which is CURRENT_TIMESTAMP in it; microseconds since 1970
 	DB       string // default database of the statement
@@ -121,9 +121,9 @@ type DDL struct {
 	id gtid.GTID
 }
 
-// Reach adds the statement's GTID, if it has one, to a position.
+// Reach adds the statement's GTID to a position, unless its rows follow.
 func (d *DDL) Reach(position *gtid.Set) {
-	if d.GTID != "" {
+	if !d.Rows {
 		position.AddGTID(d.id)
 	}
 }

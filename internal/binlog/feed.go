@@ -131,7 +131,7 @@ func (f *feed) reach(ev Event) {
 			f.position.AddGTID(ev.preparedID)
 		}
 	case *DDL:
-		if ev.GTID != "" {
+		if !ev.Rows {
 			f.settle(ev.id)
 		}
 	}

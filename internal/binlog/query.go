@@ -111,10 +111,10 @@ func (d *decoder) alone(st statement, e *replication.QueryEvent, seconds uint32)
 	return nil
 }
 
-// createSelect is the statement of a CREATE TABLE … SELECT. Its rows follow, and carry the GTID.
+// createSelect is the statement of a CREATE TABLE … SELECT. Its rows follow.
 func (d *decoder) createSelect(st statement, e *replication.QueryEvent, seconds uint32) {
 	if t := d.trx; d.done.gtid != t.gtid {
-		d.yield(&DDL{Stamp: t.Stamp, id: t.id, Rows: true, CommitUS: t.commitUS, BegunUS: begunUS(seconds, e.StatusVars), DB: string(e.Schema), SQL: string(e.Query), Settings: bytes.Clone(e.StatusVars), Objects: st.objects, End: d.coords})
+		d.yield(&DDL{Stamp: t.Stamp, GTID: t.gtid, id: t.id, Rows: true, CommitUS: t.commitUS, BegunUS: begunUS(seconds, e.StatusVars), DB: string(e.Schema), SQL: string(e.Query), Settings: bytes.Clone(e.StatusVars), Objects: st.objects, End: d.coords})
 	}
 }
 

@@ -134,7 +134,7 @@ func (r *ring) add(ev Event, cost int) {
 		}
 		r.mu.end = ev.End
 	case *DDL:
-		e.whole = ev.GTID != ""
+		e.whole = !ev.Rows
 		ev.Reach(&r.mu.head)
 		r.mu.end = ev.End
 	case *barrier:

@@ -132,6 +132,37 @@ func TestStopAt(t *testing.T) {
 	w.equal(w.db + ".a")
 }
 
+// A stop position is exact around DDL, whether it is a statement itself, or what nothing tells that the stream carries.
+func TestStopAtAroundDDL(t *testing.T) {
+	w := newWorld(t)
+	w.source.exec("CREATE TABLE " + w.db + ".a (id int PRIMARY KEY)")
+	require.NoError(t, w.run(once))
+	other := w.db2 + "_new" // not replicated
+	w.source.exec("CREATE DATABASE "+other, "CREATE TABLE "+other+".t (id int PRIMARY KEY)")
+	stops := []struct{ last, next string }{
+		{"CREATE TABLE " + w.db + ".b (id int PRIMARY KEY)", "CREATE TABLE " + w.db + ".c (id int PRIMARY KEY)"},
+		{"INSERT INTO " + other + ".t VALUES (1)", "CREATE TABLE " + w.db + ".d (id int PRIMARY KEY)"},
+		{"INSERT INTO " + other + ".t VALUES (2)", "CREATE TABLE " + w.db + ".e (PRIMARY KEY (id)) AS SELECT 1 id"},
+		{"CREATE TABLE " + w.db + ".f (PRIMARY KEY (id)) AS SELECT 1 id", "DROP TABLE " + w.db + ".a"},
+	}
+	at := make([]gtid.Set, len(stops))
+	for i, s := range stops {
+		w.source.exec(s.last)
+		at[i] = gtids(t, w.source.one("SELECT @@GLOBAL.gtid_executed"))
+		w.source.exec(s.next)
+	}
+	const tables = "SELECT GROUP_CONCAT(TABLE_NAME ORDER BY 1 SEPARATOR '') FROM information_schema.TABLES WHERE TABLE_SCHEMA="
+	for i, there := range []string{"ab", "abc", "abcd", "abcdef"} {
+		r := w.start(func(c *Config) { c.StopAt = at[i] })
+		require.NoError(t, r.wait())
+		require.Equal(t, at[i].String(), r.status().Position)
+		require.Equal(t, there, w.target.one(tables+"'"+w.db+"'"), stops[i].last)
+	}
+	require.NoError(t, w.run(once))
+	require.Equal(t, "bcdef", w.target.one(tables+"'"+w.db+"'"))
+	w.equal(w.db+".e", w.db+".f")
+}
+
 // A row of the target that differs stops a stream with all that is needed to understand it; the transaction can be skipped.
 func TestDivergenceAndSkip(t *testing.T) {
 	w := newWorld(t)

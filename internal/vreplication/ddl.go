@@ -20,6 +20,10 @@ import (
 
 // ddl is a barrier: everything before it is committed, then the stream's policy decides.
 func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
+	if r.row.hasStop && r.passed(d.GTID) {
+		r.ap.Skip(r.row.StopPos)
+		return r.stop(ctx)
+	}
 	if err := r.delay(ctx, d.CommitUS); err != nil {
 		return err
 	}
@@ -48,7 +52,7 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 	if err := r.referred(ctx, d); err != nil {
 		return err
 	}
-	if d.GTID != "" { // else its rows follow, and carry the GTID
+	if !d.Rows {
 		position := r.ap.Position()
 		if err := position.Add(d.GTID); err != nil {
 			return permanent{err}
@@ -57,6 +61,9 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 	}
 	if err := r.commit(ctx); err != nil {
 		return err
+	}
+	if r.row.hasStop && r.reached(r.ap.Position()) {
+		return r.stop(ctx)
 	}
 	moved := r.moves(d)
 	again := r.concerned(moved, policy)
@@ -89,7 +96,7 @@ func (r *run) stopAtDDL(d *vstream.DDL, cause error, why string) error {
 	if d.DB != "" {
 		text = fmt.Sprintf("%s; the statement, in database %s of the source: %s", why, d.DB, shorten(d.SQL))
 	}
-	if d.GTID == "" {
+	if d.Rows {
 		return errs.New(errs.DDLStopped, cause, "%s", text).With("make the table on the target by hand, and start the stream with the policy ignore for DDL")
 	}
 	return errs.New(errs.DDLStopped, cause, "%s: %s", d.GTID, text).
@@ -373,7 +380,7 @@ func (r *run) begunDDL(ctx context.Context, conn *sqlconn.Conn, d *vstream.DDL, 
 		}
 		switch done := string(res.Rows[0][1]) == "1"; {
 		case last.GTID != want.GTID || last.SQL != want.SQL:
-		case done && want.GTID != "", // only the position was not saved
+		case done && !d.Rows, // only the position was not saved
 			done && last.Before != before: // nor the rows of CREATE TABLE … SELECT: what would take the table away has an intent of its own
 			return true, nil
 		case !done && last.Before != before:

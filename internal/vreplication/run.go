@@ -316,7 +316,7 @@ func (r *run) transaction(ctx context.Context, tx *vstream.Transaction) error {
 			return err
 		}
 	}
-	if r.row.hasStop && r.passed(tx) {
+	if r.row.hasStop && r.passed(tx.GTID) {
 		r.ap.Skip(r.row.StopPos)
 		return r.stop(ctx)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"braid/internal/gtid"
-	"braid/internal/vstream"
 )
 
 // reached says that the stop position, if there is one, is contained.
@@ -13,10 +12,10 @@ func (r *run) reached(position gtid.Set) bool {
 	return r.row.hasStop && !position.Empty() && position.Contains(r.row.StopPos)
 }
 
-// passed says that tx lies behind the stop position, though it does not show yet: what is missing are transactions without
-// rows for us, which heartbeats tell later. They are of tx's own server and have lower numbers, so they came before it.
-func (r *run) passed(tx *vstream.Transaction) bool {
-	g, err := gtid.ParseGTID(tx.GTID)
+// passed says that a transaction or a statement lies behind the stop position, though it does not show yet: what is missing are transactions without
+// rows for us, which heartbeats tell later. They are of its own server and have lower numbers, so they came before it.
+func (r *run) passed(id string) bool {
+	g, err := gtid.ParseGTID(id)
 	if err != nil || r.row.StopPos.Has(g) || r.ap.Open() {
 		return false
 	}

@@ -46,7 +46,7 @@ func (d *Decoder) item(r *wireReader) Item {
 	case wireTransaction:
 		return d.transaction(r)
 	case wireDDL:
-		return &DDL{GTID: r.string(), CommitUS: r.varint(), BegunUS: r.varint(), DB: r.string(), SQL: r.string(), Settings: r.bytes()}
+		return &DDL{Rows: r.byte() != 0, GTID: r.string(), CommitUS: r.varint(), BegunUS: r.varint(), DB: r.string(), SQL: r.string(), Settings: r.bytes()}
 	case wireChunk:
 		return d.chunk(r)
 	case wireSplit:

@@ -52,7 +52,11 @@ func Encode(dst []byte, items []Item) ([]byte, error) {
 		case *Transaction:
 			dst = appendTransaction(dst, it)
 		case *DDL:
-			dst = appendString(append(dst, wireDDL), it.GTID)
+			var rows byte
+			if it.Rows {
+				rows = 1
+			}
+			dst = appendString(append(dst, wireDDL, rows), it.GTID)
 			dst = binary.AppendVarint(binary.AppendVarint(dst, it.CommitUS), it.BegunUS)
 			dst = appendString(appendString(appendString(dst, it.DB), it.SQL), it.Settings)
 		case *Chunk:

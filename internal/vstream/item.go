@@ -80,7 +80,8 @@ type Change struct {
 
 // DDL is a statement that changed a followed table.
 type DDL struct {
-	GTID     string // empty when a Transaction with the same GTID follows: CREATE TABLE … SELECT
+	GTID     string
+	Rows     bool // a Transaction with the same GTID follows: CREATE TABLE … SELECT
 	CommitUS int64
 	BegunUS  int64  // when the session began to run it, which is CURRENT_TIMESTAMP in it; microseconds since 1970
 	DB       string // default database of the statement

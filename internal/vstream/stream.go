@@ -210,11 +210,11 @@ func (s *stream) ddl(ev *binlog.DDL) error {
 	}
 	switch {
 	case len(followed) > 0:
-		s.emit(&DDL{GTID: ev.GTID, CommitUS: commitUS, BegunUS: ev.BegunUS, DB: ev.DB, SQL: ev.SQL, Settings: ev.Settings})
-	case ev.GTID != "":
+		s.emit(&DDL{GTID: ev.GTID, Rows: ev.Rows, CommitUS: commitUS, BegunUS: ev.BegunUS, DB: ev.DB, SQL: ev.SQL, Settings: ev.Settings})
+	case !ev.Rows:
 		s.pass()
 	}
-	if ev.GTID == "" { // its transaction follows, and ends
+	if ev.Rows { // its transaction follows, and ends
 		s.inside = true
 		return nil
 	}

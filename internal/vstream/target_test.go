@@ -73,7 +73,7 @@ func (g *target) item(item Item) {
 				clear(tt.rows)
 			}
 		}
-		if it.GTID != "" {
+		if !it.Rows {
 			require.NoError(g.t, g.position.Add(it.GTID))
 		}
 	case *Chunk:
