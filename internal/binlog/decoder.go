@@ -269,10 +269,6 @@ func (d *decoder) other(ev rawEvent) error {
 // is open was cut off by a crash of the source.
 func (d *decoder) newFile() error {
 	clear(d.tables)
-	return d.dropOpen()
-}
-
-func (d *decoder) dropOpen() error {
 	if d.trx != nil && d.trx.cut {
 		return d.refuse("FORMAT_DESCRIPTION", "the log ends inside of a transaction", "start the stream again")
 	}
@@ -280,9 +276,19 @@ func (d *decoder) dropOpen() error {
 	return nil
 }
 
+// unended is a group of events that begins before the one before it has ended.
+func (d *decoder) unended(event string) error {
+	if d.lenient {
+		return d.commit(event)
+	}
+	return d.refuse(event, "another transaction begins before this one has ended", remedyDamaged)
+}
+
 func (d *decoder) gtid(ev rawEvent) error {
-	if err := d.dropOpen(); err != nil {
-		return err
+	if d.trx != nil {
+		if err := d.unended("GTID"); err != nil {
+			return err
+		}
 	}
 	if len(d.tables) > maxTableMaps {
 		clear(d.tables) // between transactions no map is in use
@@ -456,8 +462,10 @@ func (d *decoder) malformed(event string, err error) error {
 	if err != nil {
 		reason += ": " + err.Error()
 	}
-	return d.refuse(event, reason, "check the source's log with mysqlbinlog --verify-binlog-checksum; if it is damaged, copy the tables again")
+	return d.refuse(event, reason, remedyDamaged)
 }
+
+const remedyDamaged = "check the source's log with mysqlbinlog --verify-binlog-checksum; if it is damaged, copy the tables again"
 
 func tableID(body []byte) uint64 {
 	return uint64(binary.LittleEndian.Uint32(body)) | uint64(binary.LittleEndian.Uint16(body[4:]))<<32

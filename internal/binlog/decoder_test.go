@@ -344,7 +344,16 @@ func TestRefusals(t *testing.T) {
 		"XA without a part":  {(&script{}).add(replication.XA_PREPARE_LOG_EVENT, 0, make([]byte, 13)), "XA_PREPARE", "mysqlbinlog"},
 		"truncated":          {begin().add(replication.TABLE_MAP_EVENT, 0, []byte{1, 2}), "TABLE_MAP", "mysqlbinlog"},
 		"DDL inside":         {begin().query("ALTER TABLE t ADD c INT"), "QUERY", "copy the tables again"},
-		"no GTID":            {(&script{}).query("BEGIN"), "QUERY", "gtid_mode=ON"},
+		"no end":             {begin().insert(7, "t", "a").gtid(2), "GTID", "mysqlbinlog"},
+		"no end in payload":  {(&script{}).gtid(1).payload(func(in *script) { in.query("BEGIN").insert(7, "t", "a") }).gtid(2), "GTID", "mysqlbinlog"},
+		"nothing of it":      {(&script{}).gtid(1).gtid(2), "GTID", "mysqlbinlog"},
+		"payload in payload": {(&script{}).gtid(1).payload(func(in *script) {
+			in.query("BEGIN").payload(func(in *script) { in.insert(7, "t", "a") }).xid()
+		}), "TRANSACTION_PAYLOAD", "mysqlbinlog"},
+		"file in payload": {(&script{}).gtid(1).payload(func(in *script) {
+			in.query("BEGIN").insert(7, "t", "a").add(replication.FORMAT_DESCRIPTION_EVENT, 0, nil)
+		}), "TRANSACTION_PAYLOAD", "mysqlbinlog"},
+		"no GTID": {(&script{}).query("BEGIN"), "QUERY", "gtid_mode=ON"},
 	} {
 		_, err := decodeAll(c.script)
 		var r *Refusal
@@ -353,8 +362,23 @@ func TestRefusals(t *testing.T) {
 		require.Contains(t, r.Remedy, c.remedy, name)
 		require.Contains(t, err.Error(), "binlog.000001:", name)
 	}
-	_, err := decodeAll(begin().query("INSERT INTO t VALUES (1)"))
-	require.ErrorContains(t, err, gtidOf("1"))
+	for _, s := range []*script{begin().query("INSERT INTO t VALUES (1)"), begin().insert(7, "t", "a").gtid(2)} {
+		_, err := decodeAll(s)
+		require.ErrorContains(t, err, "GTID "+gtidOf("1")+",")
+	}
+}
+
+// TestLenientWithoutEnd: who only looks at a log sees what there is of a transaction that does not end.
+func TestLenientWithoutEnd(t *testing.T) {
+	d := newDecoder(all)
+	d.lenient = true
+	for _, ev := range (&script{}).gtid(1).query("BEGIN").insert(7, "t", "a").gtid(2).query("BEGIN").xid().events {
+		require.NoError(t, d.decode(ev))
+	}
+	first, second := d.take().(*Transaction), d.take().(*Transaction)
+	require.Equal(t, gtidOf("1"), first.GTID)
+	require.Len(t, first.Rows, 1)
+	require.Equal(t, gtidOf("2"), second.GTID)
 }
 
 func TestIgnored(t *testing.T) {

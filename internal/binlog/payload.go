@@ -92,6 +92,10 @@ func (d *decoder) nextInner() error {
 	if err != nil {
 		return d.malformed("TRANSACTION_PAYLOAD", err)
 	}
+	switch t := ev.header.EventType; t {
+	case replication.TRANSACTION_PAYLOAD_EVENT, replication.FORMAT_DESCRIPTION_EVENT:
+		return d.refuse("TRANSACTION_PAYLOAD", fmt.Sprintf("it has a %s inside, which only a log may have", t), remedyDamaged)
+	}
 	return d.dispatch(ev)
 }
 
