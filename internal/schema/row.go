@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,7 +21,19 @@ func (r row) int(i int) int64 {
 	return n
 }
 
-// members reads the list in enum('a','b”c'): MySQL prints a quote as two, and nothing else is escaped.
+// memberEscapes is how MySQL prints members of an ENUM or a SET, whatever the sql_mode.
+var memberEscapes = strings.NewReplacer("'", "''", `\`, `\\`, "\x00", `\0`, "\n", `\n`, "\r", `\r`)
+
+// MemberType is the type of an ENUM or a SET as information_schema has it.
+func MemberType(dataType string, members []string) string {
+	quoted := make([]string, len(members))
+	for i, m := range members {
+		quoted[i] = "'" + memberEscapes.Replace(m) + "'"
+	}
+	return dataType + "(" + strings.Join(quoted, ",") + ")"
+}
+
+// members reads the list in enum('a','b”c'), as MemberType writes it.
 func members(columnType string) ([]string, error) {
 	_, list, found := strings.Cut(columnType, "(")
 	if !found {
@@ -40,13 +53,20 @@ func members(columnType string) ([]string, error) {
 	}
 }
 
+var unescaped = map[byte]string{'0': "\x00", 'n': "\n", 'r': "\r"}
+
 func quoted(s string) (member, rest string, ok bool) {
 	if s == "" || s[0] != '\'' {
 		return "", "", false
 	}
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
-		if s[i] == '\'' {
+		switch {
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+			b.WriteString(cmp.Or(unescaped[s[i]], s[i:i+1]))
+			continue
+		case s[i] == '\'':
 			if i+1 == len(s) || s[i+1] != '\'' {
 				return b.String(), s[i+1:], true
 			}

@@ -42,7 +42,7 @@ func (c Config) WithDB(db string) Config {
 // sessionSettings makes all sessions alike. The network timeouts are long because back-pressure may stop us from reading a
 // result for minutes, and a worker may hold a transaction open while it waits for the rest of it.
 const sessionSettings = "SET NAMES binary, time_zone='+00:00', sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', " +
-	"autocommit=1, max_execution_time=0, net_write_timeout=3600, net_read_timeout=3600, wait_timeout=86400"
+	"autocommit=1, completion_type=0, max_execution_time=0, net_write_timeout=3600, net_read_timeout=3600, wait_timeout=86400"
 
 // Conn is one session. See the package comment for who may use it when.
 type Conn struct {

@@ -208,7 +208,8 @@ func (r *run) ddlSession(ctx context.Context) (*sqlconn.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session for DDL: %w", err)
 	}
-	_, err = conn.Exec(ctx, fmt.Sprintf("SET NAMES utf8mb4, time_zone='+00:00', sql_mode='NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES', foreign_key_checks=0, lock_wait_timeout=%d", ddlLockWait))
+	_, err = conn.Exec(ctx, fmt.Sprintf("SET NAMES utf8mb4, time_zone='+00:00', sql_mode='NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES', autocommit=1, completion_type=0, "+
+		"default_storage_engine=InnoDB, foreign_key_checks=0, lock_wait_timeout=%d", ddlLockWait))
 	if err == nil {
 		err = r.lock(ctx, conn, r.guard.ddl())
 	}

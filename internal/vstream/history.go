@@ -154,7 +154,7 @@ func (c *catalog) columnOf(ctx context.Context, was *rowimage.MapColumn) (schema
 			col.ColumnType = fmt.Sprintf("%s(%d)", col.DataType, meta)
 		}
 	case mysql.MYSQL_TYPE_ENUM, mysql.MYSQL_TYPE_SET:
-		col.ColumnType = col.DataType + "('" + strings.Join(was.Values, "','") + "')"
+		col.ColumnType = schema.MemberType(col.DataType, was.Values)
 		return col, c.setCharset(ctx, &col, was.Collation)
 	case mysql.MYSQL_TYPE_STRING, mysql.MYSQL_TYPE_VARCHAR, mysql.MYSQL_TYPE_VAR_STRING, mysql.MYSQL_TYPE_BLOB:
 		return col, c.stringColumn(ctx, was, &col)
