@@ -161,9 +161,10 @@ func (f *feed) reached() gtid.Set {
 	return f.position
 }
 
-// run opens and reads, and opens again after a cut, until something else than the connection fails or the source was not to be
-// heard for too long. An open connection may be given.
+// run opens and reads, and opens again after a cut, until something else than the connection fails, the source was not to be heard for
+// too long, or it is heard and what it sends cannot be read.
 func (f *feed) run(ctx context.Context) error {
+	var bad attempts
 	damaged := 0
 	for pause := timeouts.RetryMin; ; {
 		if f.wire == nil {
@@ -177,22 +178,47 @@ func (f *feed) run(ctx context.Context) error {
 				continue
 			}
 		}
-		before := f.reached()
+		before, done, opened := f.reached(), f.done, time.Now()
 		err := f.explain(ctx, f.read())
 		f.wire = nil
 		if f.lasting(ctx, err) {
 			return err
 		}
-		if !before.Equal(f.reached()) {
-			pause, damaged = timeouts.RetryMin, 0
+		moved := f.done != done || !before.Equal(f.reached())
+		if moved {
+			damaged = 0
 		}
-		if !errors.Is(err, errs.BinlogDamaged) {
-			continue
+		if moved || time.Since(opened) > timeouts.StreamSilence { // on an idle source only heartbeats come
+			pause, bad = timeouts.RetryMin, attempts{}
 		}
-		if damaged++; damaged == maxDamaged {
+		if errors.Is(err, errs.BinlogDamaged) {
+			if damaged++; damaged == maxDamaged {
+				return err
+			}
+		}
+		if bad.tooMany(opened) {
+			return errs.New(errs.StreamFailed, err, "binlog of %s: for %s every connection has ended before it brought anything", f.db.Addr, timeouts.SourceGone).
+				With("Look at what the message names, at the source's error log, and at what is between the source and here. Then start the stream again: it goes on where it was.")
+		}
+		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
+		pause = min(2*pause, timeouts.RetryMax)
 	}
+}
+
+// attempts are connections in a row that were made and ended before they brought anything.
+type attempts struct {
+	n     int
+	since time.Time
+}
+
+// tooMany counts one more, and reports whether there is no hope in others.
+func (a *attempts) tooMany(opened time.Time) bool {
+	if a.n++; a.n == 1 {
+		a.since = opened
+	}
+	return a.n > maxDamaged && time.Since(a.since) > timeouts.SourceGone
 }
 
 // maxDamaged is how often in a row the same place of the log may come damaged before it is taken to be so on the source's disk.

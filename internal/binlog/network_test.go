@@ -280,6 +280,50 @@ func TestSourceGone(t *testing.T) {
 	require.False(t, f.lasting(t.Context(), nil))
 }
 
+// TestEndsAtOnce: a source that takes every connection and ends it before it has brought anything is asked again with pauses, and
+// not until the end of days.
+func TestEndsAtOnce(t *testing.T) {
+	srv := mysqldtest.New(t, mysqldtest.Options{})
+	conn := dial(t, srv, "")
+	exec(t, conn, "CREATE DATABASE d", "USE d", hubTable)
+	from := executed(t, conn)
+	fill(t, conn, 1, 10_000)
+	until := executed(t, conn)
+	const times = 4
+	p := newProxy(t, srv, spoiler(times, cut))
+	h := NewHub(HubConfig{DB: p.account(srv)})
+	defer h.Stop()
+	begun := time.Now()
+	openFollower(t, h, from, all).until(until)
+	require.Greater(t, p.conns.Load(), int32(times))
+	require.Greater(t, time.Since(begun), (1<<times-1)*timeouts.RetryMin, "each pause is twice the one before")
+
+	var bad attempts
+	long := time.Now().Add(-timeouts.SourceGone - time.Second)
+	for range maxDamaged {
+		require.False(t, bad.tooMany(long), "the source may have been away for as long")
+	}
+	require.True(t, bad.tooMany(time.Now()))
+	bad = attempts{}
+	for range 100 {
+		require.False(t, bad.tooMany(time.Now()))
+	}
+}
+
+// TestPacketsOutOfOrder: they are damage like any other, which ends a stream when it stays.
+func TestPacketsOutOfOrder(t *testing.T) {
+	here, there := net.Pipe()
+	defer here.Close()
+	go func() {
+		defer there.Close()
+		there.Write([]byte{1, 0, 0, 7, packetEOF})
+	}()
+	w := &wire{addr: "db:3306", sock: here, seq: 1, heard: new(atomic.Int64)}
+	_, err := w.next()
+	require.ErrorIs(t, err, errs.BinlogDamaged)
+	require.ErrorContains(t, err, "packet 7 comes where 1 should")
+}
+
 // TestLogFilters: what a source leaves out of its log is missed before a stream begins.
 func TestLogFilters(t *testing.T) {
 	srv := mysqldtest.New(t, mysqldtest.Options{Options: []string{"binlog-do-db=kept", "binlog-ignore-db=dropped"}})

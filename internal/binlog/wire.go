@@ -224,7 +224,7 @@ func (w *wire) piece() (p []byte, whole bool, err error) {
 	head := w.slab[w.r:]
 	n := int(head[0]) | int(head[1])<<8 | int(head[2])<<16
 	if head[3] != w.seq {
-		return nil, false, fmt.Errorf("packet %d comes where %d should", head[3], w.seq)
+		return nil, false, w.damaged("packet %d comes where %d should", head[3], w.seq)
 	}
 	w.seq++
 	w.r += packetHeader
