@@ -11,6 +11,7 @@ import (
 	"braid/internal/base/errs"
 	"braid/internal/mysqld/mysqldtest"
 	"braid/internal/sqlconn"
+	"braid/internal/vreplication"
 )
 
 // What goes wrong on the target while the stream runs: each is waited for, or stops the stream, with a message that says what to do; when its cause
@@ -172,6 +173,28 @@ func TestPrivilegesTakenAway(t *testing.T) {
 		w.equal(w.db+".item", w.db+".note")
 		require.NoError(t, r.stop())
 	})
+}
+
+// Privileges for DDL are not what is wrong with a statement: it waits for them, also where statements that fail are left out.
+func TestPrivilegesForDDLTakenAway(t *testing.T) {
+	for _, policy := range []vreplication.DDLPolicy{vreplication.DDLExec, vreplication.DDLExecIgnore} {
+		t.Run(string(policy), func(t *testing.T) {
+			w := newWorld(t)
+			w.fill()
+			w.withoutRowEvents()
+			user := w.cfg.Target.User
+			r := w.start(func(c *Config) { c.OnDDL = policy })
+			r.running()
+			w.target.exec("REVOKE CREATE, ALTER ON *.* FROM " + user)
+			w.target.kill()
+			w.source.exec("ALTER TABLE "+w.db+".item ADD COLUMN extra int NOT NULL DEFAULT 5", "UPDATE "+w.db+".item SET extra=6 WHERE id<10", "CREATE TABLE "+w.db+".made (PRIMARY KEY (id)) AS SELECT 1 id")
+			r.says("denied", "GRANT")
+			w.target.exec("GRANT CREATE, ALTER ON *.* TO " + user)
+			r.catchUp()
+			w.equal(w.db+".item", w.db+".made")
+			require.NoError(t, r.stop())
+		})
+	}
 }
 
 // A foreign key that only the target has, and whose parents it does not have.

@@ -174,7 +174,7 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 	switch {
 	case err == nil:
 		return r.ddlDone(ctx, d, job)
-	case errors.Is(err, sqlconn.ErrLost) || ctx.Err() != nil || temporary(sqlconn.ErrCode(err)):
+	case errors.Is(err, sqlconn.ErrLost) || ctx.Err() != nil || temporary(err):
 		return fmt.Errorf("DDL %s: %w", shorten(job.sql), err)
 	case policy == DDLExecIgnore:
 		return r.ddlFailed(ctx, d, err)
@@ -182,13 +182,14 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 	return permanent{r.stopAtDDL(d, err, "it failed on the target")}
 }
 
-// temporary are errors of a statement that has done nothing and may succeed later: lock wait, deadlock, the server is shutting down or read-only.
-func temporary(code uint16) bool {
-	switch code {
-	case 1205, 1213, 1053, 1290, 1836, 3100, 1317, 1927, 4031:
+// temporary are errors of a statement that has done nothing and may succeed later: those which somebody ends on the target, and that the server is
+// shutting down or read-only, or that the session was ended.
+func temporary(err error) bool {
+	switch sqlconn.ErrCode(err) {
+	case 1053, 1290, 1836, 3100, 1317, 1927, 4031:
 		return true
 	}
-	return false
+	return remedy(err) != ""
 }
 
 func (r *run) ddlFailed(ctx context.Context, d *vstream.DDL, err error) error {
