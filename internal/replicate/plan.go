@@ -177,7 +177,7 @@ func (p *plan) compare(ctx context.Context, target *sqlconn.Conn) error {
 	if len(bad) > 0 {
 		return errors.Join(bad...)
 	}
-	return p.checkTriggers(ctx, target, everyTable)
+	return p.checkTriggers(ctx, target)
 }
 
 // onTarget reads those of the target's tables that are there already, while others may drop them.
@@ -218,21 +218,23 @@ func (p *plan) readTarget(ctx context.Context, target *sqlconn.Conn) (map[tableN
 	return there, nil
 }
 
-func everyTable(*table) bool { return true }
-
-// checkTriggers refuses triggers on the target's tables: what they did on the source is in the source's row events already.
-func (p *plan) checkTriggers(ctx context.Context, target *sqlconn.Conn, of func(*table) bool) error {
-	ours := map[string]bool{}
+func (p *plan) checkTriggers(ctx context.Context, target *sqlconn.Conn) error {
+	ours := map[tableName]bool{}
 	for _, t := range p.tables {
-		ours[t.db+"\x00"+t.name] = of(t)
+		ours[tableName{t.db, t.name}] = true
 	}
+	return checkTriggers(ctx, target, ours)
+}
+
+// checkTriggers refuses triggers on tables of the target: what they did on the source is in the source's row events already.
+func checkTriggers(ctx context.Context, target *sqlconn.Conn, ours map[tableName]bool) error {
 	res, err := target.Query(ctx, "SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE, TRIGGER_SCHEMA, TRIGGER_NAME FROM information_schema.TRIGGERS ORDER BY 1, 2, 4")
 	if err != nil {
 		return fmt.Errorf("triggers of the target: %w", err)
 	}
 	var names, drops []string
 	for _, row := range res.Rows {
-		if ours[string(row[0])+"\x00"+string(row[1])] {
+		if ours[tableName{string(row[0]), string(row[1])}] {
 			names = append(names, fmt.Sprintf("%s on %s.%s", row[3], row[0], row[1]))
 			drops = append(drops, "on the target: DROP TRIGGER "+sqlconn.QuoteIdent(string(row[2]))+"."+sqlconn.QuoteIdent(string(row[3]))+";")
 		}

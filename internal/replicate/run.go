@@ -86,6 +86,7 @@ type replication struct {
 	metrics prometheus.Registerer
 
 	triggersAt time.Time // triggers were looked for
+	copying    bool      // tables were not copied then
 }
 
 func (r *replication) close() {
@@ -259,7 +260,7 @@ func (r *replication) checkPlan(ctx context.Context, sourceUUID string, begun bo
 		}
 	}
 	if begun {
-		return r.plan.checkTriggers(ctx, r.admin, everyTable)
+		return r.plan.checkTriggers(ctx, r.admin)
 	}
 	if err := r.plan.compare(ctx, r.admin); err != nil {
 		return err
@@ -393,10 +394,10 @@ func (r *replication) follow(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if done {
-				return r.stop(ctx)
+			if done || time.Since(r.triggersAt) >= triggerPeriod {
+				err = r.checkLateTriggers(ctx, stream)
 			}
-			if err := r.checkLateTriggers(ctx, stream.Id); err != nil {
+			if done || err != nil {
 				return errors.Join(err, r.stop(ctx))
 			}
 		} else if ctx.Err() == nil {
@@ -415,17 +416,11 @@ func (r *replication) follow(ctx context.Context) error {
 // triggerPeriod is how often triggers are looked for that somebody makes on the target while the stream runs.
 const triggerPeriod = 2 * time.Second
 
-// checkLateTriggers refuses triggers on tables that are written with SQL statements, which fire them. Row events do not.
-func (r *replication) checkLateTriggers(ctx context.Context, stream int64) error {
-	if time.Since(r.triggersAt) < triggerPeriod {
-		return nil
-	}
+// checkLateTriggers refuses triggers that fire for what is written.
+func (r *replication) checkLateTriggers(ctx context.Context, s *tabletpb.StreamStatus) error {
 	r.triggersAt = time.Now()
-	bySQL := map[string]bool{}
-	for _, w := range r.engine.Writers(stream) {
-		bySQL[w.Table] = w.Writer == "sql"
-	}
-	if len(bySQL) == 0 {
+	fire := r.firing(s)
+	if len(fire) == 0 {
 		return nil
 	}
 	conn, err := sqlconn.Dial(ctx, r.cfg.Target)
@@ -433,11 +428,37 @@ func (r *replication) checkLateTriggers(ctx context.Context, stream int64) error
 		return nil //nolint:nilerr // the target is away for now; the stream's message says so
 	}
 	defer conn.Close()
-	err = r.plan.checkTriggers(ctx, conn, func(t *table) bool { return bySQL[r.rules.Name(t.source.DB, t.source.Name)] })
+	err = checkTriggers(ctx, conn, fire)
 	if e, ok := errors.AsType[*errs.Error](err); ok {
 		return e.With(append(e.Steps, "compare these tables with the source's: rows that were written since the triggers were made may differ")...)
 	}
 	return nil
+}
+
+// firing are the tables of the target for which triggers would fire: those that are written with SQL statements, and all until they are copied, because
+// rows that are copied are. Row events fire none.
+func (r *replication) firing(s *tabletpb.StreamStatus) map[tableName]bool {
+	var names []string
+	for _, w := range r.engine.Writers(s.Id) {
+		if w.Writer == "sql" {
+			names = append(names, w.Table)
+		}
+	}
+	copying := s.State == vreplication.Init.String() || slices.ContainsFunc(s.Tables, func(t *tabletpb.TableCopy) bool { return !t.Done })
+	if copying || r.copying { // since triggers were looked for
+		for _, t := range s.Tables {
+			names = append(names, t.Table)
+		}
+	}
+	r.copying = copying
+	fire := map[tableName]bool{}
+	for _, name := range names {
+		db, table := r.rules.Split(name)
+		if rule := r.rules.Match(db, table); rule != nil {
+			fire[tableName{cmp.Or(rule.TargetDB, db), cmp.Or(rule.Target, table)}] = true
+		}
+	}
+	return fire
 }
 
 // near waits for the goal, at most until the next look; the commit that reaches it wakes the wait.

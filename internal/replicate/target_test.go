@@ -175,6 +175,39 @@ func TestPrivilegesTakenAway(t *testing.T) {
 	})
 }
 
+// Rows that are copied fire triggers, whichever writer writes the changes.
+func TestTriggerDuringTheCopy(t *testing.T) {
+	w := newWorld(t)
+	for _, s := range []*side{w.source, w.target} {
+		s.exec("CREATE DATABASE IF NOT EXISTS "+w.db, "CREATE TABLE "+w.db+".a (id int PRIMARY KEY, n int)", "CREATE TABLE "+w.db+".b (id int PRIMARY KEY)")
+	}
+	w.source.exec("INSERT INTO "+w.db+".a VALUES (1,1)", "INSERT INTO "+w.db+".b VALUES (1)")
+	w.target.another("BEGIN", "SELECT * FROM "+w.db+".b FOR UPDATE") // b is not copied
+	r := w.start()
+	r.until("copying", func(s Status) bool { return s.State == "Copying" })
+	w.target.exec("CREATE TRIGGER " + w.db + ".tr BEFORE INSERT ON " + w.db + ".a FOR EACH ROW SET NEW.n=NEW.n+1")
+	err := r.wait()
+	require.ErrorIs(t, err, errs.TargetPrecondition)
+	require.Contains(t, steps(t, err)[1], "compare")
+}
+
+// A table that DDL makes, or gives another name, while the stream runs is looked at under the name that it has.
+func TestTriggerOnATableMadeLater(t *testing.T) {
+	for _, name := range []string{"fresh", "renamed"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.withoutRowEvents()
+			w.source.exec("CREATE TABLE " + w.db + ".a (id int PRIMARY KEY, n int)")
+			r := w.start()
+			r.running()
+			w.source.exec("CREATE TABLE "+w.db+".fresh (id int PRIMARY KEY, n int)", "RENAME TABLE "+w.db+".a TO "+w.db+".renamed", "INSERT INTO "+w.db+"."+name+" VALUES (1,1)")
+			r.catchUp()
+			w.target.exec("CREATE TRIGGER " + w.db + ".tr BEFORE UPDATE ON " + w.db + "." + name + " FOR EACH ROW SET NEW.n=NEW.n+1")
+			require.ErrorIs(t, r.wait(), errs.TargetPrecondition)
+		})
+	}
+}
+
 // Privileges for DDL are not what is wrong with a statement: it waits for them, also where statements that fail are left out.
 func TestPrivilegesForDDLTakenAway(t *testing.T) {
 	for _, policy := range []vreplication.DDLPolicy{vreplication.DDLExec, vreplication.DDLExecIgnore} {
