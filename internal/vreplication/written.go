@@ -96,21 +96,22 @@ func (r *run) explainWriter(p *tablePlan) {
 	}
 }
 
+// writersAtOnce bounds a statement: with the longest reasons it is below the least max_allowed_packet.
+const writersAtOnce = 200
+
 // saveWriters writes down what is new, for who looks at the target alone.
 func (r *run) saveWriters(ctx context.Context) error {
-	all := r.c.written.all(true)
-	if len(all) == 0 {
-		return nil
-	}
-	values := make([]string, len(all))
-	for i, t := range all {
-		values[i] = fmt.Sprintf("(%d,%s,%s,%s)", r.row.ID, sqlconn.Quote(t.Table), sqlconn.Quote(t.Writer), quoteText(t.Reason))
-	}
-	if err := r.c.e.exec(ctx, "REPLACE INTO _braid.writers (vrepl_id, table_name, writer, reason) VALUES "+strings.Join(values, ",")); err != nil {
-		return fmt.Errorf("how tables are written: %w", err)
-	}
-	r.c.written.tell(all)
 	r.writersAt = time.Now()
+	for some := range slices.Chunk(r.c.written.all(true), writersAtOnce) {
+		values := make([]string, len(some))
+		for i, t := range some {
+			values[i] = fmt.Sprintf("(%d,%s,%s,%s)", r.row.ID, sqlconn.Quote(t.Table), sqlconn.Quote(t.Writer), quoteText(t.Reason))
+		}
+		if err := r.c.e.exec(ctx, "REPLACE INTO _braid.writers (vrepl_id, table_name, writer, reason) VALUES "+strings.Join(values, ",")); err != nil {
+			return fmt.Errorf("how tables are written: %w", err)
+		}
+		r.c.written.tell(some)
+	}
 	return nil
 }
 
