@@ -88,7 +88,7 @@ var valueTypes = []*columnType{
 	{sql: "INT", value: func(r *rand.Rand, _ int) string { return strconv.Itoa(int(int32(r.Uint32()))) }, fill: "0"},
 	{sql: "INT ZEROFILL", value: number, fill: "0"},
 	{sql: "BIGINT UNSIGNED", value: func(r *rand.Rand, _ int) string { return strconv.FormatUint(r.Uint64(), 10) }, fill: "0"},
-	{sql: "FLOAT", value: func(r *rand.Rand, _ int) string { return fmt.Sprintf("%ge0", float32(r.NormFloat64())) }, fill: "0"},
+	{sql: "FLOAT", value: func(r *rand.Rand, _ int) string { return strconv.FormatFloat(r.NormFloat64(), 'e', -1, 32) }, fill: "0"},
 	{sql: "DOUBLE", value: func(r *rand.Rand, _ int) string { return strconv.FormatFloat(r.NormFloat64()*1e9, 'e', -1, 64) }, fill: "0"},
 	{sql: "DECIMAL(30,10)", value: func(r *rand.Rand, _ int) string { return fmt.Sprintf("%d.%010d", int32(r.Uint32()), r.IntN(1e10)) }, fill: "0.0000000000"},
 	{sql: "YEAR", value: func(r *rand.Rand, _ int) string { return []string{"0", "1901", "2024", "2155"}[r.IntN(4)] }, fill: "0000"},
