@@ -329,7 +329,8 @@ func TestRefusals(t *testing.T) {
 		"incident":          {(&script{}).add(replication.INCIDENT_EVENT, 0, append([]byte{1, 0, 4}, "lost"...)), "INCIDENT", "copy the tables again"},
 		"statement":         {begin().query("INSERT INTO t VALUES (1)"), "QUERY", "binlog_format='ROW'"},
 		"statement alone":   {(&script{}).gtid(1).query("UPDATE t SET a = 1"), "QUERY", "binlog_format='ROW'"},
-		"unknown statement": {(&script{}).gtid(1).query("FROBNICATE t"), "QUERY", "binlog_format='ROW'"},
+		"unknown statement": {(&script{}).gtid(1).query("FROBNICATE t"), "QUERY", "upgrade braid"},
+		"unknown object":    {(&script{}).gtid(1).query("CREATE FROBNICATE t"), "QUERY", "upgrade braid"},
 		"load data":         {begin().add(replication.BEGIN_LOAD_QUERY_EVENT, 0, nil), "BeginLoadQueryEvent", "binlog_format='ROW'"},
 		"old rows":          {begin().tableMap(7, "t").rows(replication.WRITE_ROWS_EVENTv1, 7, ""), "WriteRowsEventV1", "upgrade"},
 

@@ -146,6 +146,29 @@ func TestTaggedGTIDs(t *testing.T) {
 	require.Len(t, got, 2, "the stream goes on behind a tagged transaction")
 }
 
+// TestHarmlessObjects: what the server writes for objects that are neither tables nor databases is passed.
+func TestHarmlessObjects(t *testing.T) {
+	srv := mysqldtest.New(t, mysqldtest.Options{})
+	conn := dial(t, srv, "")
+	exec(t, conn, "CREATE DATABASE d", "USE d", "CREATE TABLE t (id INT PRIMARY KEY)")
+	from := executed(t, conn)
+	exec(t, conn, "CREATE VIEW v AS SELECT 1 AS a", "CREATE OR REPLACE ALGORITHM=MERGE SQL SECURITY INVOKER VIEW v AS SELECT id FROM t", "ALTER VIEW v AS SELECT 2 AS a",
+		"CREATE TRIGGER tr BEFORE INSERT ON t FOR EACH ROW SET @a = 1", "CREATE PROCEDURE p() SELECT 1", "ALTER PROCEDURE p COMMENT 'x'",
+		"CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1", "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 1", "ALTER EVENT e COMMENT 'x'",
+		"CREATE USER u", "CREATE ROLE r", "RENAME USER u TO w", "ALTER USER w ACCOUNT LOCK", "DROP USER w", "DROP ROLE r",
+		"CREATE SERVER s FOREIGN DATA WRAPPER mysql OPTIONS (HOST 'h')", "ALTER SERVER s OPTIONS (USER 'x')", "DROP SERVER s",
+		"CREATE SPATIAL REFERENCE SYSTEM 990001 NAME 'x' DEFINITION 'GEOGCS[\"x\",DATUM[\"x\",SPHEROID[\"x\",6378137,298.25]],PRIMEM[\"x\",0],UNIT[\"x\",0.017453292519943278],AXIS[\"Lat\",NORTH],AXIS[\"Lon\",EAST]]'",
+		"DROP SPATIAL REFERENCE SYSTEM 990001",
+		"CREATE TABLESPACE s ADD DATAFILE 's.ibd'", "ALTER TABLESPACE s RENAME TO s2", "DROP TABLESPACE s2",
+		"CREATE UNDO TABLESPACE undo_x ADD DATAFILE 'undo_x.ibu'", "ALTER UNDO TABLESPACE undo_x SET INACTIVE",
+		"CREATE TEMPORARY TABLE tmp (a INT)", "DROP TEMPORARY TABLE tmp", "DROP TRIGGER tr", "DROP PROCEDURE p", "DROP FUNCTION f", "DROP EVENT e", "DROP VIEW v")
+	got, err := readUntil(t, srv, conn, from, "d")
+	require.NoError(t, err)
+	for _, ev := range got {
+		require.Empty(t, ev.(*Transaction).Rows)
+	}
+}
+
 func TestRefusesStatements(t *testing.T) {
 	srv, db := mysqldtest.Shared(t)
 	conn := dial(t, srv, db)

@@ -32,6 +32,9 @@ func (d *decoder) query(ev rawEvent) error {
 		if d.lenient {
 			return d.statement(Statement{DB: db, SQL: sql})
 		}
+		if st.kind == stmtUnknown {
+			return d.refuse("QUERY", fmt.Sprintf("the statement is not understood: %s", shorten(sql)), "upgrade braid; where that does not help, copy the tables again")
+		}
 		return d.refuse("QUERY", fmt.Sprintf("changes were logged as a statement: %s", shorten(sql)), remedyRowFormat)
 	}
 	if d.trx.begun {
