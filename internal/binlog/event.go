@@ -110,6 +110,7 @@ type DDL struct {
 	// GTID is also that of the Transaction that follows, if Rows.
 	GTID     string
 	Rows     bool // it is CREATE TABLE … SELECT: the Transaction with its rows follows
+	Kept     bool // it leaves the definitions of tables as they are: TRUNCATE, ALTER DATABASE
 	CommitUS int64
 	BegunUS  int64  // when the session began to run it, which is CURRENT_TIMESTAMP in it; microseconds since 1970
 	DB       string // default database of the statement

@@ -104,7 +104,7 @@ func (d *decoder) alone(st statement, e *replication.QueryEvent, seconds uint32)
 		d.xaRollback(st.xid)
 	case st.kind == stmtDDL:
 		d.trx = nil
-		d.yield(&DDL{Stamp: t.Stamp, GTID: t.gtid, id: t.id, CommitUS: t.commitUS, BegunUS: begunUS(seconds, e.StatusVars), DB: db, SQL: sql, Settings: bytes.Clone(e.StatusVars), Objects: st.objects, End: d.coords})
+		d.yield(&DDL{Stamp: t.Stamp, GTID: t.gtid, id: t.id, CommitUS: t.commitUS, BegunUS: begunUS(seconds, e.StatusVars), DB: db, SQL: sql, Settings: bytes.Clone(e.StatusVars), Objects: st.objects, Kept: st.kept, End: d.coords})
 	default:
 		if d.lenient {
 			t.other = &Statement{DB: db, SQL: sql}

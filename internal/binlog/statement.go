@@ -29,6 +29,7 @@ type statement struct {
 	kind    statementKind
 	objects []Object
 	xid     string // of XA statements, in the form that formatXID gives
+	kept    bool   // no definition of a table changes
 	rows    bool   // CREATE TABLE … START TRANSACTION: row events and a commit follow
 }
 
@@ -73,7 +74,7 @@ func classify(sql, db string) statement {
 	case w == "XA":
 		return classifyXA(l)
 	case w == "DELETE" && emptiesMemory.MatchString(sql):
-		return statement{kind: stmtDDL, objects: deleteTarget(l, db)}
+		return statement{kind: stmtDDL, objects: deleteTarget(l, db), kept: true}
 	case dmlWords[w]:
 		return statement{kind: stmtDML}
 	case ignoredWords[w]:
@@ -102,7 +103,9 @@ func classifyDDL(verb string, l *lexer, db string) statement {
 	switch verb {
 	case "TRUNCATE":
 		l.accept("TABLE")
-		return tables(l.name(db))
+		st := tables(l.name(db))
+		st.kept = true
+		return st
 	case "RENAME":
 		return renameTables(l, db)
 	case "CREATE", "ALTER", "DROP":
@@ -136,7 +139,7 @@ func classifyObject(verb string, l *lexer, db string) statement {
 		} else {
 			l.keep(Object{DB: name}, l.last, l.i)
 		}
-		return statement{kind: stmtDDL, objects: []Object{{DB: name}}}
+		return statement{kind: stmtDDL, objects: []Object{{DB: name}}, kept: verb != "DROP"}
 	}
 	l.i = start
 	return statement{kind: ignoredIf(isHarmless(l))}

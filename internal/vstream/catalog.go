@@ -30,6 +30,9 @@ type table struct {
 	key  []int // columns that identify a row; empty if nothing does
 	sent bool  // described on the stream
 
+	// until is the end of the log when the definition was read: a DDL up to there may be in it. Zero: it is the one of this point of the stream.
+	until binlog.Coordinates
+
 	layout []byte // body of the TABLE_MAP event that was described; nil: none yet
 }
 
@@ -70,6 +73,8 @@ type catalog struct {
 	// received is what has passed on the stream, the transaction that is being decoded included. A DDL passes before the server shows
 	// the new definition; only when its GTID is executed may the definition be read.
 	received func() gtid.Set
+	passed   func() binlog.Coordinates // the end of what passed last
+	ahead    ahead
 
 	collations map[uint64]collation // read when needed
 
@@ -82,10 +87,18 @@ type catalog struct {
 // definitions are what a catalog reads from the source.
 type definitions interface {
 	// load reads a table's definition once the GTIDs are executed.
-	load(ctx context.Context, after gtid.Set, db, table string) (*schema.Table, error)
+	load(ctx context.Context, after gtid.Set, db, table string) (loaded, error)
 	// loadFrom reads those of the next tables of a database, from one on in order of names, that are wanted; at most maxTogether.
-	loadFrom(ctx context.Context, after gtid.Set, db, table string, wanted func(table string) bool) ([]*schema.Table, error)
+	loadFrom(ctx context.Context, after gtid.Set, db, table string, wanted func(table string) bool) ([]loaded, error)
+	// changes reads the log behind a position up to a point: the statements that make definitions other ones, and the position there.
+	changes(ctx context.Context, after gtid.Set, until binlog.Coordinates) ([]*binlog.DDL, gtid.Set, error)
 	loadCollations(ctx context.Context) (map[uint64]collation, error)
+}
+
+// loaded is a definition as the source has it, and the end of its log afterwards.
+type loaded struct {
+	def   *schema.Table
+	until binlog.Coordinates
 }
 
 // maxMaps bounds the cache of compiled table maps. The server makes new ids with every DDL and when it reopens a table.
@@ -140,11 +153,19 @@ func (c *catalog) table(ctx context.Context, db, name string) (*table, error) {
 			return t, err
 		}
 	}
-	def, err := c.load(ctx, c.received(), db, name)
+	l, err := c.load(ctx, c.received(), db, name)
 	if err != nil {
 		return nil, err
 	}
-	return c.define(def)
+	return c.defineLoaded(l)
+}
+
+func (c *catalog) defineLoaded(l loaded) (*table, error) {
+	t, err := c.define(l.def)
+	if err == nil {
+		t.until = l.until
+	}
+	return t, err
 }
 
 // A stream that has asked for more than readAlone is given maxTogether with the next one: each by itself takes a connection and half a dozen statements,
@@ -165,8 +186,8 @@ func (c *catalog) together(ctx context.Context, db, name string) (*table, error)
 	if err != nil {
 		return nil, err
 	}
-	for _, def := range defs { // what is wrong with another is told when that is asked for
-		if _, err := c.define(def); err != nil && def.Name == name {
+	for _, l := range defs { // what is wrong with another is told when that is asked for
+		if _, err := c.defineLoaded(l); err != nil && l.def.Name == name {
 			return nil, err
 		}
 	}
@@ -249,12 +270,12 @@ func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*compiled, 
 		return nil, err
 	}
 	if tm.DB == sidecar {
-		def, err := c.load(ctx, c.received(), tm.DB, tm.Table)
+		l, err := c.load(ctx, c.received(), tm.DB, tm.Table)
 		if err != nil {
 			return nil, err
 		}
-		decoder, err := parsed.Decoder(def)
-		return &compiled{decoder: decoder, gtidColumn: def.Column("gtid")}, err
+		decoder, err := parsed.Decoder(l.def)
+		return &compiled{decoder: decoder, gtidColumn: l.def.Column("gtid")}, err
 	}
 	t, err := c.table(ctx, tm.DB, tm.Table)
 	if errors.Is(err, schema.ErrNoTable) && parsed.Named { // dropped or renamed since, at a place that the stream has not reached
@@ -264,6 +285,11 @@ func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*compiled, 
 		return nil, err
 	}
 	decoder, err := parsed.Decoder(t.def)
+	if err == nil && !parsed.Named {
+		if err := c.prove(ctx, t); err != nil {
+			return nil, err
+		}
+	}
 	if err == nil {
 		same, err := c.describes(ctx, parsed, t.def)
 		if err != nil {

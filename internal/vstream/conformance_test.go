@@ -619,8 +619,9 @@ func TestChunkUsesIndex(t *testing.T) {
 	s.exec("SET cte_max_recursion_depth=100000")
 	s.exec("INSERT INTO t WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i MOD 50, i MOD 400, i, i FROM n")
 	s.exec("ANALYZE TABLE t")
-	def, err := s.local().load(t.Context(), s.executed(), s.db, "t")
+	l, err := s.local().load(t.Context(), s.executed(), s.db, "t")
 	require.NoError(t, err)
+	def := l.def
 	after := rowimage.Row{[]byte("25"), []byte("25"), []byte("10025")}
 	sql := chunkSQL(def, def.KeyColumns(), &WindowRequest{After: after}, 100)
 	s.exec("FLUSH STATUS")

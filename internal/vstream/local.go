@@ -191,24 +191,41 @@ func (l *Local) dial(ctx context.Context, after gtid.Set) (*sqlconn.Conn, error)
 }
 
 // load reads a definition. Definitions are read when a table first passes and after a DDL, so the connection is not kept.
-func (l *Local) load(ctx context.Context, after gtid.Set, db, table string) (*schema.Table, error) {
+func (l *Local) load(ctx context.Context, after gtid.Set, db, table string) (loaded, error) {
 	conn, err := l.dial(ctx, after)
 	if err != nil {
-		return nil, err
+		return loaded{}, err
 	}
 	defer conn.Close()
-	tables, err := schema.Load(ctx, conn, db, []string{table})
+	tables, err := loadWithEnd(ctx, conn, db, []string{table})
 	if err != nil {
-		return nil, err
+		return loaded{}, err
 	}
 	if len(tables) != 1 {
-		return nil, fmt.Errorf("definition of %s.%s: %d tables have this name", db, table, len(tables))
+		return loaded{}, fmt.Errorf("definition of %s.%s: %d tables have this name", db, table, len(tables))
 	}
 	return tables[0], nil
 }
 
+// loadWithEnd reads definitions, and then the end of the log: a DDL is in the log before anyone sees what it has done.
+func loadWithEnd(ctx context.Context, conn *sqlconn.Conn, db string, names []string) ([]loaded, error) {
+	defs, err := schema.Load(ctx, conn, db, names)
+	if err != nil {
+		return nil, err
+	}
+	end, err := binlog.End(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]loaded, len(defs))
+	for i, def := range defs {
+		all[i] = loaded{def, end}
+	}
+	return all, nil
+}
+
 // loadFrom implements definitions.
-func (l *Local) loadFrom(ctx context.Context, after gtid.Set, db, table string, wanted func(string) bool) ([]*schema.Table, error) {
+func (l *Local) loadFrom(ctx context.Context, after gtid.Set, db, table string, wanted func(string) bool) ([]loaded, error) {
 	conn, err := l.dial(ctx, after)
 	if err != nil {
 		return nil, err
@@ -228,7 +245,7 @@ func (l *Local) loadFrom(ctx context.Context, after gtid.Set, db, table string, 
 		return nil, nil
 	}
 	slices.Sort(names)
-	return schema.Load(ctx, conn, db, names[:min(len(names), maxTogether)])
+	return loadWithEnd(ctx, conn, db, names[:min(len(names), maxTogether)])
 }
 
 // loadCollations reads the numbers by which the binlog names collations.

@@ -393,13 +393,13 @@ func (c *wholeTarget) until(st Stream, done func() bool) {
 }
 
 func (s *server) multiset(table string) map[string]int {
-	def, err := s.local().load(s.t.Context(), s.executed(), s.db, table)
+	l, err := s.local().load(s.t.Context(), s.executed(), s.db, table)
 	require.NoError(s.t, err)
-	res, err := s.conn.Query(s.t.Context(), chunkSQL(def, nil, &WindowRequest{Whole: WholeUnlocked}, 0))
+	res, err := s.conn.Query(s.t.Context(), chunkSQL(l.def, nil, &WindowRequest{Whole: WholeUnlocked}, 0))
 	require.NoError(s.t, err)
 	out := map[string]int{}
 	for _, cells := range res.Rows {
-		out[rowText(canonicalRow(def, cells))]++
+		out[rowText(canonicalRow(l.def, cells))]++
 	}
 	return out
 }

@@ -48,8 +48,9 @@ func TestSplit(t *testing.T) {
 			s.exec(fmt.Sprintf("CREATE TABLE `the %s` (%s, v VARCHAR(100), PRIMARY KEY (%s))", kind.name, kind.columns, kind.key))
 			s.exec(fmt.Sprintf("INSERT INTO `the %s` SELECT %s, REPEAT('v', 100) FROM n", kind.name, kind.values))
 			s.exec(fmt.Sprintf("ANALYZE TABLE `the %s`", kind.name))
-			def, err := s.local().load(t.Context(), s.executed(), s.db, "the "+kind.name)
+			l, err := s.local().load(t.Context(), s.executed(), s.db, "the "+kind.name)
 			require.NoError(t, err)
+			def := l.def
 			tab := &table{name: def.Name, def: def, key: def.KeyColumns()}
 			_, size, err := tableSize(t.Context(), s.conn, def)
 			require.NoError(t, err)

@@ -78,6 +78,7 @@ func newStream(ctx context.Context, reader binlog.Reader, catalog *catalog, posi
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	s.member = &member{tell: s.inbox.note}
 	catalog.received = s.received
+	catalog.passed = func() binlog.Coordinates { return s.at }
 	s.transform = transform{catalog: catalog, windows: s.windows, emit: s.emit}
 	s.heartbeat(false)
 	return s

@@ -10,7 +10,6 @@ import (
 	"braid/internal/filter"
 	"braid/internal/gtid"
 	"braid/internal/rowimage"
-	"braid/internal/schema"
 )
 
 // counted counts how often definitions are read.
@@ -19,12 +18,12 @@ type counted struct {
 	loads, together int
 }
 
-func (c *counted) load(ctx context.Context, after gtid.Set, db, table string) (*schema.Table, error) {
+func (c *counted) load(ctx context.Context, after gtid.Set, db, table string) (loaded, error) {
 	c.loads++
 	return c.definitions.load(ctx, after, db, table)
 }
 
-func (c *counted) loadFrom(ctx context.Context, after gtid.Set, db, table string, wanted func(string) bool) ([]*schema.Table, error) {
+func (c *counted) loadFrom(ctx context.Context, after gtid.Set, db, table string, wanted func(string) bool) ([]loaded, error) {
 	c.together++
 	return c.definitions.loadFrom(ctx, after, db, table, wanted)
 }

@@ -22,15 +22,19 @@ import (
 // fakeSource has the definitions that it is given.
 type fakeSource map[string]*schema.Table
 
-func (f fakeSource) load(_ context.Context, _ gtid.Set, db, table string) (*schema.Table, error) {
+func (f fakeSource) load(_ context.Context, _ gtid.Set, db, table string) (loaded, error) {
 	if t := f[db+"."+table]; t != nil {
-		return t, nil
+		return loaded{def: t}, nil
 	}
-	return nil, fmt.Errorf("no %s.%s", db, table)
+	return loaded{}, fmt.Errorf("no %s.%s", db, table)
 }
 
-func (f fakeSource) loadFrom(context.Context, gtid.Set, string, string, func(string) bool) ([]*schema.Table, error) {
+func (f fakeSource) loadFrom(context.Context, gtid.Set, string, string, func(string) bool) ([]loaded, error) {
 	return nil, nil
+}
+
+func (f fakeSource) changes(_ context.Context, after gtid.Set, _ binlog.Coordinates) ([]*binlog.DDL, gtid.Set, error) {
+	return nil, after, nil
 }
 
 func (f fakeSource) loadCollations(context.Context) (map[uint64]collation, error) { return nil, nil }
