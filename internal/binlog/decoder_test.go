@@ -205,6 +205,32 @@ func TestXA(t *testing.T) {
 	}, have)
 }
 
+// TestTooMuchPrepared: what XA transactions hold is bounded. The error does not send anybody to what cannot help.
+func TestTooMuchPrepared(t *testing.T) {
+	d := newDecoder(all)
+	s := (&script{}).gtid(1).query("XA START X'61',X'',1").insert(7, "t", "a").query("XA END X'61',X'',1").xaPrepare(0, "a").
+		gtid(2).query("XA START X'62',X'',1").insert(7, "t", "b")
+	n := len(s.events) - 1
+	for _, ev := range s.events[:n] {
+		require.NoError(t, d.decode(ev))
+	}
+	room := maxPrepared - d.heldLen - len(s.events[n].body)
+	d.heldLen += room
+	require.NoError(t, d.decode(s.events[n]), "all that there is room for")
+	var r *Refusal
+	require.ErrorAs(t, d.decode(s.events[n]), &r)
+	require.Equal(t, gtidOf("2"), r.GTID)
+	require.Contains(t, r.Reason, "256 MiB")
+	require.Contains(t, r.Remedy, "copy the tables again")
+	require.NotContains(t, r.Remedy, "start the stream again")
+
+	d = newDecoder(func(string, string) bool { return false })
+	d.heldLen = maxPrepared
+	for _, ev := range s.events {
+		require.NoError(t, d.decode(ev), "rows that nobody follows are not held")
+	}
+}
+
 func TestCreateTableSelect(t *testing.T) {
 	got, err := decodeAll((&script{}).gtid(1).query("BEGIN").query("CREATE TABLE `t` (a INT) START TRANSACTION").insert(7, "t", "a").xid())
 	require.NoError(t, err)
@@ -331,8 +357,6 @@ func TestRefusals(t *testing.T) {
 		"statement alone":   {(&script{}).gtid(1).query("UPDATE t SET a = 1"), "QUERY", "binlog_format='ROW'"},
 		"unknown statement": {(&script{}).gtid(1).query("FROBNICATE t"), "QUERY", "upgrade braid"},
 		"unknown object":    {(&script{}).gtid(1).query("CREATE FROBNICATE t"), "QUERY", "upgrade braid"},
-		"load data":         {begin().add(replication.BEGIN_LOAD_QUERY_EVENT, 0, nil), "BeginLoadQueryEvent", "binlog_format='ROW'"},
-		"old rows":          {begin().tableMap(7, "t").rows(replication.WRITE_ROWS_EVENTv1, 7, ""), "WriteRowsEventV1", "upgrade"},
 
 		"rolled back":        {begin().insert(7, "t", "a").query("ROLLBACK"), "QUERY", "InnoDB"},
 		"partly rolled back": {begin().insert(7, "t", "a").query("ROLLBACK TO `x`"), "QUERY", "InnoDB"},
@@ -356,17 +380,36 @@ func TestRefusals(t *testing.T) {
 		}), "TRANSACTION_PAYLOAD", "mysqlbinlog"},
 		"no GTID": {(&script{}).query("BEGIN"), "QUERY", "gtid_mode=ON"},
 	} {
-		_, err := decodeAll(c.script)
-		var r *Refusal
-		require.ErrorAs(t, err, &r, name)
-		require.Equal(t, c.event, r.Event, name)
-		require.Contains(t, r.Remedy, c.remedy, name)
-		require.Contains(t, err.Error(), "binlog.000001:", name)
+		requireRefused(t, name, c.script, c.event, c.remedy)
+	}
+	for _, old := range []replication.EventType{
+		replication.WRITE_ROWS_EVENTv0, replication.UPDATE_ROWS_EVENTv0, replication.DELETE_ROWS_EVENTv0,
+		replication.WRITE_ROWS_EVENTv1, replication.UPDATE_ROWS_EVENTv1, replication.DELETE_ROWS_EVENTv1,
+	} {
+		requireRefused(t, old.String(), begin().tableMap(7, "t").rows(old, 7, ""), old.String(), "upgrade")
+	}
+	for _, load := range []replication.EventType{
+		replication.BEGIN_LOAD_QUERY_EVENT, replication.APPEND_BLOCK_EVENT, replication.EXECUTE_LOAD_QUERY_EVENT, replication.DELETE_FILE_EVENT,
+	} {
+		requireRefused(t, load.String(), begin().add(load, 0, nil), load.String(), "binlog_format='ROW'")
+	}
+	for _, part := range []replication.EventType{replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT} {
+		requireRefused(t, part.String(), begin().add(part, 0, make([]byte, 16)).query("INSERT INTO t VALUES (1)"), "QUERY", "binlog_format='ROW'")
 	}
 	for _, s := range []*script{begin().query("INSERT INTO t VALUES (1)"), begin().insert(7, "t", "a").gtid(2)} {
 		_, err := decodeAll(s)
 		require.ErrorContains(t, err, "GTID "+gtidOf("1")+",")
 	}
+}
+
+func requireRefused(t *testing.T, name string, s *script, event, remedy string) {
+	t.Helper()
+	_, err := decodeAll(s)
+	var r *Refusal
+	require.ErrorAs(t, err, &r, name)
+	require.Equal(t, event, r.Event, name)
+	require.Contains(t, r.Remedy, remedy, name)
+	require.Contains(t, err.Error(), "binlog.000001:", name)
 }
 
 // TestLenientWithoutEnd: who only looks at a log sees what there is of a transaction that does not end.
@@ -386,13 +429,21 @@ func TestIgnored(t *testing.T) {
 	got, err := decodeAll((&script{}).
 		add(99, replication.LOG_EVENT_IGNORABLE_F, nil).
 		add(replication.PREVIOUS_GTIDS_EVENT, 0, nil).
-		gtid(1).query("BEGIN").add(replication.ROWS_QUERY_EVENT, 0, []byte("x")).
+		add(replication.IGNORABLE_EVENT, 0, nil). // each of these without the flag: they are known
+		add(replication.TRANSACTION_CONTEXT_EVENT, 0, []byte("x")).
+		gtid(1).query("BEGIN").add(replication.VIEW_CHANGE_EVENT, 0, []byte("x")).query("COMMIT").
+		gtid(2).query("BEGIN").
+		add(replication.INTVAR_EVENT, 0, make([]byte, 9)).add(replication.RAND_EVENT, 0, make([]byte, 16)).add(replication.USER_VAR_EVENT, 0, make([]byte, 16)).
+		add(replication.ROWS_QUERY_EVENT, 0, []byte("x")).
 		tableMap(8, "other").rows(replication.PARTIAL_UPDATE_ROWS_EVENT, 8, "").
 		rows(replication.WRITE_ROWS_EVENTv2, 8, "").
 		query("ROLLBACK").
 		add(replication.STOP_EVENT, 0, nil))
 	require.NoError(t, err)
-	require.Len(t, got, 1)
+	require.Len(t, got, 2)
+	for _, ev := range got {
+		require.Empty(t, ev.(*Transaction).Rows)
+	}
 }
 
 // FuzzDecoder: no bytes make it panic.

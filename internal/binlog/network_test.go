@@ -310,6 +310,28 @@ func TestEndsAtOnce(t *testing.T) {
 	}
 }
 
+// TestChecksumChanges: each file of the log says whether its events have checksums, and that changes while a stream reads.
+func TestChecksumChanges(t *testing.T) {
+	srv := mysqldtest.New(t, mysqldtest.Options{Options: []string{"binlog-checksum=NONE"}})
+	conn := dial(t, srv, "")
+	exec(t, conn, "CREATE DATABASE d", "USE d", hubTable)
+	from := executed(t, conn)
+	f := openFollower(t, newHub(t, srv, 0), from, all)
+	var grown []int
+	for _, sum := range []string{"NONE", "CRC32", "NONE"} {
+		exec(t, conn, "SET GLOBAL binlog_checksum="+sum) // begins another file
+		before := f.bytes
+		fill(t, conn, 2, 10)
+		f.until(executed(t, conn))
+		grown = append(grown, f.bytes-before)
+	}
+	require.Equal(t, []int{grown[0], grown[0], grown[0]}, grown, "a checksum is no part of what it protects")
+	require.Equal(t, 6, f.commits)
+	behind := openFollower(t, newHub(t, srv, 0), from, all) // all of it at once
+	behind.until(executed(t, conn))
+	require.Equal(t, f.bytes, behind.bytes)
+}
+
 // TestPacketsOutOfOrder: they are damage like any other, which ends a stream when it stays.
 func TestPacketsOutOfOrder(t *testing.T) {
 	here, there := net.Pipe()

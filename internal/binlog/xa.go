@@ -63,13 +63,14 @@ func (d *decoder) release(xid string) *transaction {
 	return t
 }
 
-// boundHeld keeps the memory of prepared transactions, t included, under a bound.
+// boundHeld keeps the memory of prepared transactions, t included, under a bound. To end them on the source now would not help: at this
+// place of the log they are prepared, whatever comes behind it.
 func (d *decoder) boundHeld(t *transaction) error {
 	if d.heldLen+t.bytes <= maxPrepared {
 		return nil
 	}
-	return d.refuse("ROWS", fmt.Sprintf("XA transactions hold more than %d MiB of prepared changes", maxPrepared>>20),
-		"commit or roll back the oldest (XA RECOVER lists them), then start the stream again")
+	return d.refuse("ROWS", fmt.Sprintf("the XA transactions that are prepared at this place of the log, with this one, changed more than the %d MiB that a stream can hold until their XA COMMIT", maxPrepared>>20),
+		"no setting raises this, and to end them does not change the log: end them (XA RECOVER lists them), copy the tables again, and have XA transactions on the source change less at a time")
 }
 
 // parseXAPrepare reads the event: one_phase u8, format id u32, lengths of gtrid and bqual u32, and both.
