@@ -4,7 +4,8 @@ import "strings"
 
 // lexer splits a statement into words, quoted names and punctuation. It skips comments; the contents of /*! … */ count, as they do for the server.
 type lexer struct {
-	s      string
+	s string
+	dialect
 	i      int
 	last   int  // where the last token began
 	quoted bool // the last token was a quoted name or a string
@@ -42,7 +43,7 @@ func (l *lexer) quote(q byte) string {
 	var b strings.Builder
 	for l.i++; l.i < len(l.s); l.i++ {
 		c := l.s[l.i]
-		if c == '\\' && q != '`' && l.i+1 < len(l.s) {
+		if c == '\\' && l.escapes(q) && l.i+1 < len(l.s) {
 			l.i++
 			b.WriteByte(l.s[l.i])
 			continue

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/go-mysql-org/go-mysql/replication"
 )
@@ -20,8 +21,14 @@ func (d *decoder) query(ev rawEvent) error {
 	if err := guard(func() error { return e.Decode(ev.body) }); err != nil {
 		return d.malformed("QUERY", err)
 	}
-	sql, db := string(e.Query), string(e.Schema)
-	st := classify(sql, db)
+	session := dialectOf(e.StatusVars)
+	sql, unreadable := session.decode(string(e.Query))
+	if unreadable != nil {
+		sql = string(e.Query)
+	}
+	e.Query = []byte(sql)
+	db := string(e.Schema)
+	st := classify(sql, db, session)
 	if d.trx == nil {
 		return d.refuse("QUERY", fmt.Sprintf("a statement without a GTID: %s", shorten(sql)), "set gtid_mode=ON on the source and start a new copy")
 	}
@@ -36,6 +43,10 @@ func (d *decoder) query(ev rawEvent) error {
 			return d.refuse("QUERY", fmt.Sprintf("the statement is not understood: %s", shorten(sql)), "upgrade braid; where that does not help, copy the tables again")
 		}
 		return d.refuse("QUERY", fmt.Sprintf("changes were logged as a statement: %s", shorten(sql)), remedyRowFormat)
+	}
+	if unreadable != nil && st.kind == stmtDDL && !d.lenient {
+		return d.refuse("QUERY", fmt.Sprintf("%v: %s", unreadable, strings.ToValidUTF8(shorten(sql), "?")),
+			"do on the target what the statement does there, and go on behind it; run DDL in sessions with SET NAMES utf8mb4")
 	}
 	if d.trx.begun {
 		return d.inside(st, &e, ev.header.Timestamp)

@@ -14,10 +14,11 @@ type Name struct {
 	from, to  int
 }
 
-// DDLNames lists the objects of a DDL statement, in the order of the text. db is its default database. Of a statement that is
+// DDLNames lists the objects of a DDL statement, in the order of the text. db is its default database, settings those of its session. Of a statement that is
 // no DDL, or none that concerns tables, it returns none.
-func DDLNames(sql, db string) []Name {
-	l := &lexer{s: sql, record: true}
+func DDLNames(sql, db string, settings []byte) []Name {
+	d := dialectOf(settings)
+	l := &lexer{s: sql, dialect: d, record: true}
 	st := classifyDDL(l.word(), l, db)
 	if st.kind != stmtDDL {
 		return nil
@@ -26,18 +27,18 @@ func DDLNames(sql, db string) []Name {
 	if len(names) == 0 && len(st.objects) == 1 && st.objects[0].Table == "" { // ALTER DATABASE without a name
 		return []Name{{Object: st.objects[0], from: -1, to: -1}}
 	}
-	names = append(names, references(sql, names)...)
+	names = append(names, references(sql, d, names)...)
 	slices.SortFunc(names, func(a, b Name) int { return cmp.Compare(a.from, b.from) })
 	return slices.CompactFunc(names, func(a, b Name) bool { return a.from == b.from })
 }
 
 // references are the names behind REFERENCES, and behind the LIKE that follows a new table's name. Without a database they are in that
 // of the table.
-func references(sql string, changed []Name) (found []Name) {
+func references(sql string, d dialect, changed []Name) (found []Name) {
 	if len(changed) == 0 {
 		return nil
 	}
-	l := &lexer{s: sql, record: true}
+	l := &lexer{s: sql, dialect: d, record: true}
 	verb := l.word()
 	for {
 		tok, ok := l.token()
@@ -83,11 +84,11 @@ func Retarget(sql string, names []Name, place func(Name) Object) string {
 func quoteName(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
 
 // WithoutRows is the statement of a CREATE TABLE … SELECT without its last words, START TRANSACTION, which say that rows follow.
-func WithoutRows(sql string) string {
+func WithoutRows(sql string, settings []byte) string {
 	if !endsWithStartTransaction(sql) {
 		return sql
 	}
-	l := &lexer{s: sql}
+	l := &lexer{s: sql, dialect: dialectOf(settings)}
 	at := len(sql)
 	for tok, ok := l.token(); ok; tok, ok = l.token() {
 		if !l.quoted && strings.EqualFold(tok, "START") {
@@ -117,8 +118,8 @@ func RenameTables(objects []Object) string {
 
 // NumbersRows says that a statement adds a column with AUTO_INCREMENT: rows that are there get numbers, in the order of the table's key or, if it has
 // none, in one that no two servers share.
-func NumbersRows(sql string) bool {
-	l := &lexer{s: sql}
+func NumbersRows(sql string, settings []byte) bool {
+	l := &lexer{s: sql, dialect: dialectOf(settings)}
 	if l.word() != "ALTER" {
 		return false
 	}

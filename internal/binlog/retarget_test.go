@@ -33,14 +33,14 @@ func TestRetarget(t *testing.T) {
 		"ALTER TABLE p EXCHANGE PARTITION x WITH TABLE t WITHOUT VALIDATION":    "ALTER TABLE `new_d`.`p``2` EXCHANGE PARTITION x WITH TABLE `new_d`.`t``2` WITHOUT VALIDATION",
 		"CREATE TABLE t (c varchar(9) DEFAULT 'REFERENCES x' COMMENT 'like y')": "CREATE TABLE `new_d`.`t``2` (c varchar(9) DEFAULT 'REFERENCES x' COMMENT 'like y')",
 	} {
-		require.Equal(t, want, Retarget(sql, DDLNames(sql, "d"), place), sql)
+		require.Equal(t, want, Retarget(sql, DDLNames(sql, "d", nil), place), sql)
 	}
 	for _, sql := range []string{"CREATE VIEW v AS SELECT 1", "GRANT ALL ON *.* TO x", "INSERT INTO t VALUES (1)", "CREATE TEMPORARY TABLE t (a int)", ""} {
-		require.Empty(t, DDLNames(sql, "d"), sql)
+		require.Empty(t, DDLNames(sql, "d", nil), sql)
 	}
-	require.Equal(t, []Name{{Object: Object{DB: "d"}, from: -1, to: -1}}, DDLNames("ALTER DATABASE CHARACTER SET latin1", "d"))
-	require.Equal(t, "CREATE TABLE t (a int COMMENT 'START')", WithoutRows("CREATE TABLE t (a int COMMENT 'START') START TRANSACTION"))
-	require.Equal(t, "CREATE TABLE t (a int)", WithoutRows("CREATE TABLE t (a int)"))
+	require.Equal(t, []Name{{Object: Object{DB: "d"}, from: -1, to: -1}}, DDLNames("ALTER DATABASE CHARACTER SET latin1", "d", nil))
+	require.Equal(t, "CREATE TABLE t (a int COMMENT 'START')", WithoutRows("CREATE TABLE t (a int COMMENT 'START') START TRANSACTION", nil))
+	require.Equal(t, "CREATE TABLE t (a int)", WithoutRows("CREATE TABLE t (a int)", nil))
 }
 
 func TestNumbersRows(t *testing.T) {
@@ -57,6 +57,6 @@ func TestNumbersRows(t *testing.T) {
 		"ALTER TABLE t ADD COLUMN `auto_increment` INT COMMENT 'AUTO_INCREMENT'":   false,
 		"CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY)":                       false,
 	} {
-		require.Equal(t, want, NumbersRows(sql), sql)
+		require.Equal(t, want, NumbersRows(sql, nil), sql)
 	}
 }

@@ -57,8 +57,8 @@ var harmlessObjects = map[string]bool{
 }
 
 // classify reads as much of a statement as its meaning needs. db is its default database.
-func classify(sql, db string) statement {
-	l := &lexer{s: sql}
+func classify(sql, db string, d dialect) statement {
+	l := &lexer{s: sql, dialect: d}
 	w := l.word()
 	switch {
 	case w == "BEGIN":

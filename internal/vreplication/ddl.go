@@ -78,7 +78,7 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 
 // referred compiles the tables again to which a statement has made foreign keys: what may be written beside what is another now.
 func (r *run) referred(ctx context.Context, d *vstream.DDL) error {
-	for _, n := range binlog.DDLNames(d.SQL, d.DB) {
+	for _, n := range binlog.DDLNames(d.SQL, d.DB, d.Settings) {
 		for _, p := range r.plans {
 			if def := p.def.Def; n.Reference && !p.stale && spelt(n.DB, def.DB) && spelt(n.Table, def.Name) {
 				if err := r.table(ctx, p.def); err != nil {
@@ -169,7 +169,11 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 	if err = r.adopt(ctx, conn, d); err != nil {
 		return err
 	}
-	_, err = conn.Exec(ctx, run)
+	text, err := binlog.Encode(run, d.Settings) // the session has the character set of the source's
+	if err != nil {
+		return permanent{r.stopAtDDL(d, err, "a name of the target cannot be written in the character set of the source's session")}
+	}
+	_, err = conn.Exec(ctx, text)
 	r.say("")
 	switch {
 	case err == nil:
@@ -234,7 +238,7 @@ type ddlJob struct {
 // translate gives a statement the target's names. why says why that cannot be done.
 func (r *run) translate(d *vstream.DDL) (job ddlJob, why string) {
 	rules := &r.row.Source.Rules
-	names := binlog.DDLNames(d.SQL, d.DB)
+	names := binlog.DDLNames(d.SQL, d.DB, d.Settings)
 	var strange []string
 	for _, n := range names {
 		o, ok := r.place(n.Object)
@@ -265,7 +269,7 @@ func (r *run) translate(d *vstream.DDL) (job ddlJob, why string) {
 	case strings.Contains(strings.Join(words, " "), "EXCHANGE PARTITION"):
 		return job, "whether an exchange of partitions was run cannot be seen afterwards"
 	}
-	job.sql = binlog.Retarget(binlog.WithoutRows(d.SQL), binlog.DDLNames(binlog.WithoutRows(d.SQL), d.DB), func(n binlog.Name) binlog.Object {
+	job.sql = binlog.Retarget(binlog.WithoutRows(d.SQL, d.Settings), binlog.DDLNames(binlog.WithoutRows(d.SQL, d.Settings), d.DB, d.Settings), func(n binlog.Name) binlog.Object {
 		o, _ := r.place(n.Object)
 		return o
 	})
@@ -275,7 +279,7 @@ func (r *run) translate(d *vstream.DDL) (job ddlJob, why string) {
 // numbersOtherwise says why the rows of a table would get other numbers on the target than they have got on the source, from a statement that numbers
 // them; "" if they get the same ones, or there are none.
 func (r *run) numbersOtherwise(ctx context.Context, conn *sqlconn.Conn, d *vstream.DDL, job ddlJob) (why string, err error) {
-	if !binlog.NumbersRows(job.sql) {
+	if !binlog.NumbersRows(job.sql, d.Settings) {
 		return "", nil
 	}
 	at := job.objects[0]
@@ -290,7 +294,7 @@ func (r *run) numbersOtherwise(ctx context.Context, conn *sqlconn.Conn, d *vstre
 	if err != nil {
 		return "", err
 	}
-	n := binlog.DDLNames(d.SQL, d.DB)[0]
+	n := binlog.DDLNames(d.SQL, d.DB, d.Settings)[0]
 	rule := r.row.Source.Rules.Match(n.DB, n.Table)
 	tc := r.copies[r.row.Source.Rules.Name(n.DB, n.Table)]
 	switch {

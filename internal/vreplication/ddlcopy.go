@@ -26,7 +26,7 @@ func (r *run) moves(d *vstream.DDL) (found []move) {
 		return nil
 	}
 	var names []string
-	for _, n := range binlog.DDLNames(d.SQL, d.DB) {
+	for _, n := range binlog.DDLNames(d.SQL, d.DB, d.Settings) {
 		switch {
 		case n.Reference:
 		case n.Table != "":
@@ -124,7 +124,7 @@ func (r *run) gone(ctx context.Context, gone *vstream.GoneError) error {
 
 // named takes back that tables are not to be asked for, because DDL names them. It returns true if there are any.
 func (r *run) named(d *vstream.DDL) (any bool) {
-	for _, n := range binlog.DDLNames(d.SQL, d.DB) {
+	for _, n := range binlog.DDLNames(d.SQL, d.DB, d.Settings) {
 		if name := r.row.Source.Rules.Name(n.DB, n.Table); r.c.vanished[name] {
 			delete(r.c.vanished, name)
 			any = true

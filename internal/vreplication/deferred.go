@@ -89,7 +89,7 @@ func within(table binlog.Object, objects []binlog.Object) bool {
 // parents are the tables to which its missing foreign keys refer.
 func (u *unfinished) parents() (parents []binlog.Object) {
 	for _, key := range u.d.ForeignKeys {
-		for _, n := range binlog.DDLNames("ALTER TABLE "+sqlconn.QuoteIdent(u.at.Table)+" ADD "+key.SQL, u.at.DB) {
+		for _, n := range binlog.DDLNames("ALTER TABLE "+sqlconn.QuoteIdent(u.at.Table)+" ADD "+key.SQL, u.at.DB, nil) {
 			if n.Reference {
 				parents = append(parents, n.Object)
 			}

@@ -90,7 +90,7 @@ func (r *run) rebind(ctx context.Context) error {
 // outdate notes which tables a DDL has changed, on either side.
 func (r *run) outdate(d *vstream.DDL) {
 	r.targets = targets{loaded: true}
-	for _, n := range binlog.DDLNames(d.SQL, d.DB) {
+	for _, n := range binlog.DDLNames(d.SQL, d.DB, d.Settings) {
 		for _, p := range r.plans {
 			db, table := p.def.Def.DB, p.def.Def.Name
 			if !n.Reference && spelt(n.DB, db) && (n.Table == "" || spelt(n.Table, table)) {
