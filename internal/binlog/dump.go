@@ -18,7 +18,7 @@ type Config struct {
 	// the user's, and must not block.
 	Follow func(db, table string) bool
 	// Lenient is for those who look at a log and do not follow it: what cannot be followed exactly (changes logged as statements,
-	// transactions without GTID, the end of an XA transaction whose begin was not read) is passed on as far as it is known,
+	// transactions without GTID or without their end, the end of an XA transaction whose begin was not read) is passed on as far as it is known,
 	// instead of refused.
 	Lenient bool
 	// QueueBytes bounds what is read ahead; 0 is 8 MiB.
