@@ -64,7 +64,7 @@ func (f *feed) open(ctx context.Context) error {
 	}
 	f.mu.Lock()
 	f.mu.wire = w
-	closed := f.mu.closed
+	closed := f.mu.closed || f.mu.interrupted // before there was a connection to cut
 	f.mu.Unlock()
 	if closed {
 		w.sock.Close()
