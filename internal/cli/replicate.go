@@ -176,7 +176,7 @@ func serveMetrics(addr string, registry *prometheus.Registry) (end func(), err e
 	var serving errgroup.Group
 	serving.Go(func() error { return server.Serve(listener) })
 	return func() {
-		server.Close()
+		server.Close() //nolint:errcheck // nobody is waited for
 		serving.Wait() //nolint:errcheck // it says that it was closed
 	}, nil
 }

@@ -177,7 +177,7 @@ func (m *Model) ddl(d *vstream.DDL) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.SQL, err)
 	}
-	if d.GTID == "" {
+	if d.Rows {
 		return nil
 	}
 	return m.Position.Add(d.GTID)
