@@ -48,6 +48,23 @@ func record(t *testing.T, source Source, from, until gtid.Set) *recorded {
 	return r
 }
 
+// TestCreateTableSelectOfNothing: the end of a statement whose rows would follow is told before anything that came later. Else a stream that
+// begins again in between would bring the statement again, behind what came later.
+func TestCreateTableSelectOfNothing(t *testing.T) {
+	srv := sharedServer(t)
+	srv.exec("CREATE TABLE bare (id INT PRIMARY KEY)")
+	from := srv.executed()
+	srv.exec("CREATE TABLE made (PRIMARY KEY (id)) SELECT id FROM bare")
+	created := srv.executed()
+	srv.exec("INSERT INTO made VALUES (1)")
+	r := record(t, srv.local(), from, srv.executed())
+	require.Len(t, r.txs, 2)
+	require.Empty(t, r.txs[0].Changes)
+	require.True(t, r.txs[0].Last)
+	require.Equal(t, created.Subtract(from).String(), r.txs[0].GTID)
+	require.Len(t, r.txs[1].Changes, 1)
+}
+
 // TestRawImages: with every change come the binlog's own images, in the form that the table's map describes, and they decode to the canonical
 // cells; over gRPC, where only they travel, everything arrives bit by bit as it is here.
 func TestRawImages(t *testing.T) {

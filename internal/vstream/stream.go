@@ -215,8 +215,8 @@ func (s *stream) ddl(ev *binlog.DDL) error {
 	case !ev.Rows:
 		s.pass()
 	}
-	if ev.Rows { // its transaction follows, and ends
-		s.inside = true
+	if ev.Rows { // its transaction follows, and ends; who has got the statement is told that end, rows or none
+		s.inside, s.begun = true, len(followed) > 0
 		return nil
 	}
 	s.at, s.commitUS = ev.End, commitUS
