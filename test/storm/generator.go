@@ -21,6 +21,7 @@ const (
 	NoKeys // tables without a key
 	Huge
 	AcrossDatabases       // renames from one database to another
+	Tags                  // GTIDs with a tag
 	All             Parts = 1<<iota - 1
 )
 
@@ -156,6 +157,7 @@ func (g *Generator) Settings() [][]string {
 			{PartialJSON, "SET SESSION binlog_row_value_options = PARTIAL_JSON"},
 			{Compression, "SET SESSION binlog_transaction_compression = ON"},
 			{RowsQuery, "SET SESSION binlog_rows_query_log_events = ON"},
+			{Tags, "/*!80300 SET SESSION gtid_next = 'AUTOMATIC:storm' */"},
 		} {
 			if on := g.r.IntN(2) == 0; on && g.cfg.Parts.Has(o.part) {
 				sql = append(sql, o.sql)

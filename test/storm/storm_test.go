@@ -68,7 +68,7 @@ var databases = []string{"storm_a", "storm_b"}
 func TestModel(t *testing.T) {
 	seed := seedOf(t)
 	srv := mysqldtest.New(t, mysqldtest.Options{})
-	proxy, err := storm.NewProxy(srv.Addr(), seed, 400_000)
+	proxy, err := storm.NewProxy(srv.Addr(), seed, 200_000)
 	require.NoError(t, err)
 	t.Cleanup(proxy.Close)
 	cfg := storm.Config{Seed: seed, Databases: databases, HugeRows: 8000}
@@ -95,6 +95,7 @@ func TestModel(t *testing.T) {
 	}
 	running := make(chan error, 1)
 	go func() { running <- s.Run(ctx, *units, 0) }()
+	readers.Go(func() error { return rotate(ctx, srv, middle) })
 	select {
 	case <-middle:
 	case err := <-running:
@@ -124,6 +125,32 @@ func TestModel(t *testing.T) {
 	t.Logf("%d cuts", proxy.Cuts())
 	require.Greater(t, proxy.Cuts(), 3, "connections were cut")
 	require.Greater(t, counts.Done, 2**units, "most statements do something")
+}
+
+// rotate lets the server begin another file of its log again and again.
+func rotate(ctx context.Context, srv *mysqld.Server, until <-chan struct{}) error {
+	conn, err := sqlconn.Dial(ctx, srv.Root())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-until:
+			return nil
+		}
+		if _, err := conn.Exec(ctx, "FLUSH BINARY LOGS"); err != nil {
+			select {
+			case <-until: // the server stops
+				return nil
+			default:
+				return fmt.Errorf("begin another log file: %w", err)
+			}
+		}
+	}
 }
 
 // observe prints the statements that fail, or all: BRAID_STORM_TRACE=1054 or all.
