@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 
 // turns writes the next number into a, then the next into b, and so on, until it is stopped: independent transactions, so that order relaxed commits
 // those of one table without those of the other, as long as there are workers that do not wait for a lock of it.
-func (w *world) turns(from int) (stop func() (next int)) {
+func (w *world) turns(from int, slowly *atomic.Bool) (stop func() (next int)) {
 	conn, err := sqlconn.Dial(w.t.Context(), w.source.Root())
 	require.NoError(w.t, err)
 	done := make(chan struct{})
@@ -28,6 +29,12 @@ func (w *world) turns(from int) (stop func() (next int)) {
 			case <-done:
 				return
 			default:
+			}
+			if slowly.Load() {
+				select {
+				case <-done:
+				case <-time.After(20 * time.Millisecond):
+				}
 			}
 			if _, err := conn.Exec(w.t.Context(), fmt.Sprintf("INSERT INTO %s.%s VALUES (%d)", w.db, "ab"[n%2:n%2+1], n)); err != nil {
 				w.t.Error(err)
@@ -85,7 +92,8 @@ func TestCommitOrderChangesOnACompletePrefix(t *testing.T) {
 	}
 	w.source.exec("INSERT INTO " + w.db + ".b VALUES (1)")
 	lock := w.target.another("BEGIN", "SELECT * FROM "+w.db+".b FOR UPDATE")
-	stop := w.turns(2)
+	var slowly atomic.Bool // each transaction is a group of its own, so that none of a waits for one of b
+	stop := w.turns(2, &slowly)
 	order := func(o apply.Order) func(c *Config) { return func(c *Config) { c.CommitOrder, c.Workers = o, 32 } }
 	r := w.start(order(apply.Preserve))
 	require.Eventually(t, func() bool { count, _ := w.seen(); return count > 5 }, time.Minute, time.Millisecond, "a goes ahead of the copy of b")
@@ -98,6 +106,8 @@ func TestCommitOrderChangesOnACompletePrefix(t *testing.T) {
 
 	r = w.start(order(apply.Relaxed))
 	r.until("relaxed", func(s Status) bool { return s.State == "Running" && s.Order == "relaxed" })
+	slowly.Store(true)
+	r.catchUp()
 	lock = w.hole()
 	r.cancel()
 	require.Never(t, func() bool {
@@ -111,6 +121,7 @@ func TestCommitOrderChangesOnACompletePrefix(t *testing.T) {
 	_, err = lock.Exec(t.Context(), "ROLLBACK")
 	require.NoError(t, err)
 	require.NoError(t, r.wait())
+	slowly.Store(false)
 	count, largest := w.seen()
 	require.Equal(t, largest, count, "a complete prefix")
 
