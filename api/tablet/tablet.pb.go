@@ -349,7 +349,7 @@ func (x *Start) GetReaders() int32 {
 	return 0
 }
 
-// Window asks the source to copy one chunk of a table into the stream (DESIGN 5.2).
+// Window asks the source to copy one chunk of a table into the stream.
 type Window struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Id             uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`      // chosen by the target, echoed in the Chunk

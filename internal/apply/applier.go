@@ -450,8 +450,8 @@ func (a *Applier) room(ctx context.Context, bytes int) error {
 	})
 }
 
-// hasRoom wakes who waits for room, when a quarter of it is free. Under the lock.
-func (a *Applier) hasRoom() {
+// wakeAdder wakes Add, if it waits for room, when a quarter of it is free. Under the lock.
+func (a *Applier) wakeAdder() {
 	if a.mu.full && a.mu.bytes <= a.cfg.QueueBytes/4*3 && a.mu.ahead() <= readAhead/4*3 {
 		notify(a.freed)
 	}

@@ -101,7 +101,7 @@ func (a *Applier) form(w *worker) *group {
 		a.mu.next++
 	}
 	a.mu.groups = append(a.mu.groups, g)
-	a.hasRoom()
+	a.wakeAdder()
 	return g
 }
 
@@ -195,7 +195,7 @@ func (a *Applier) finish(w *worker, g *group, n int) {
 			other.worker.signal()
 		}
 	}
-	a.hasRoom()
+	a.wakeAdder()
 	if a.mu.empty() {
 		notify(a.events)
 	}

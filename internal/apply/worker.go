@@ -408,7 +408,7 @@ func (w *worker) release(e *entry, bytes int) {
 	bytes = min(bytes, e.bytes)
 	e.bytes -= bytes
 	w.a.mu.bytes -= bytes
-	w.a.hasRoom()
+	w.a.wakeAdder()
 }
 
 func (w *worker) chunk(ctx context.Context, e *entry) error {

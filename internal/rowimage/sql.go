@@ -67,7 +67,7 @@ func padBinary(text []byte, n int) []byte {
 // hexLimit: a binary value up to this size is written in hex, which people can read (UUIDs, hashes); a larger one would double.
 const hexLimit = 64
 
-// AppendLiteral appends an SQL literal that stores exactly the cell into the column, in a session with the settings of DESIGN 6
+// AppendLiteral appends an SQL literal that stores exactly the cell into the column, in a session with the settings of apply/rows.Prepare
 // (in particular no NO_BACKSLASH_ESCAPES). The literal also compares as the column does, by its collation, except for JSON,
 // which only compares with a JSON value (CAST(literal AS JSON)), and for the 64th member of a SET.
 //

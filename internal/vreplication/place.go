@@ -12,7 +12,7 @@ import (
 type placed interface{ From() topo.Tablet }
 
 // readTypes are the types of tablets that this run may read from. A copy reads where the row says: its SELECTs, and the log that they are put in
-// order with, which must be the same server's (DESIGN 5.2). When all is copied the stream reads from the primary: a cutover waits for it with writes held,
+// order with, which must be the same server's (package vstream, "window"). When all is copied the stream reads from the primary: a cutover waits for it with writes held,
 // and a replica may be behind. If the row does not name the primary, it never reads from there.
 func (r *run) readTypes() ([]topo.TabletType, error) {
 	types, err := r.row.tabletTypes()

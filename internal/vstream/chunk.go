@@ -25,7 +25,7 @@ type chunkSource interface {
 	logEnd(ctx context.Context) (binlog.Coordinates, error)
 }
 
-// readChunk is steps 2 to 4 of DESIGN 5.2. Their order is what W1 rests on:
+// readChunk takes the steps of a window that are done on the server (doc.go). Their order is what W1 rests on:
 //
 //   - without the wait, the SELECT might not see a transaction that has passed on the stream before the window opened, and whose
 //     keys nobody remembered: the chunk would bring back old rows;

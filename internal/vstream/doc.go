@@ -15,7 +15,7 @@
 // statement that changed followed tables; a [Chunk] is what one window copied; a [Split] has keys that cut a table into ranges; a [Heartbeat]
 // tells a position, also that of transactions of which the stream carries nothing.
 //
-// A window (DESIGN 5.2) copies one chunk: open, wait until all that was received is visible, SELECT, read the end of the log, and when
+// A window copies one chunk: open, wait until all that was received is visible, SELECT, read the end of the log, and when
 // the stream passes that end, put the rows into the stream, less those whose key has passed meanwhile. Any number is open at once. The
 // algorithm is the pure machine in window.go; the order of its I/O is readChunk in chunk.go. The target asks for windows, so resuming and
 // back-pressure are the target's.

@@ -40,7 +40,7 @@ type Stream interface {
 	Close() error
 }
 
-// WindowRequest asks for the copy of one chunk of a table (DESIGN 5.2).
+// WindowRequest asks for the copy of one chunk of a table.
 type WindowRequest struct {
 	ID    uint64
 	Table string       // name on the source, as Rules.Name has it

@@ -10,7 +10,7 @@ import (
 	"braid/internal/rowimage"
 )
 
-// windows is the window algorithm (DESIGN 5.2) as a pure state machine: any number of windows at once, in one table and in many. It is
+// windows is the window algorithm (doc.go) as a pure state machine: any number of windows at once, in one table and in many. It is
 // fed what passes on the stream and what the readers report; step says what to do next.
 //
 //	request ─▶ queued, until the stream is near the log's end and there is room

@@ -79,7 +79,8 @@ type pending struct {
 	gtid   string
 }
 
-// Prepare sets a session up for an applier: DESIGN 6, "Locks". It returns when no constraint is checked until CheckForeignKeys.
+// Prepare sets a session up for an applier: READ COMMITTED, short waits for locks, no checks of foreign keys
+// until CheckForeignKeys.
 func Prepare(ctx context.Context, conn *sqlconn.Conn) error {
 	_, err := conn.Exec(ctx, fmt.Sprintf("SET SESSION transaction_isolation='READ-COMMITTED', innodb_lock_wait_timeout=%d, "+
 		"lock_wait_timeout=%d, foreign_key_checks=0", LockWait, LockWait))
