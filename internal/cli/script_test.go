@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,11 +40,10 @@ func TestScripts(t *testing.T) {
 		conn := mysqldtest.Dial(t, s.Root())
 		sqlExec(t, conn, "SET NAMES utf8mb4", "CREATE USER script IDENTIFIED BY "+sqlconn.Quote(oddPassword), "GRANT ALL ON *.* TO script")
 	}
-	n := 0
+	var scripts atomic.Int64 // they are set up side by side
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata"),
 		Setup: func(env *testscript.Env) error {
-			n++
 			env.Setenv("SOURCE", "script:"+oddPassword+"@tcp("+source.Addr()+")/")
 			env.Setenv("TARGET", "script:"+oddPassword+"@tcp("+target.Addr()+")/")
 			env.Setenv("SOURCE_ADDR", source.Addr())
@@ -58,7 +58,7 @@ func TestScripts(t *testing.T) {
 			if err := free.Close(); err != nil {
 				return err
 			}
-			name := fmt.Sprintf("%s_%d", db, n)
+			name := fmt.Sprintf("%s_%d", db, scripts.Add(1))
 			env.Setenv("DB", name)
 			for _, side := range []string{"SOURCE", "TARGET"} {
 				if err := os.WriteFile(filepath.Join(env.WorkDir, strings.ToLower(side)+".dsn"), []byte(env.Getenv(side)+"\n"), 0o600); err != nil {
