@@ -201,12 +201,17 @@ func checkPrivileges(account string, lines []string) []Precondition {
 		}
 	}
 	var all []Precondition
-	for _, want := range [...]struct{ name, why string }{
-		{"REPLICATION SLAVE", "to receive the binlog"}, {"REPLICATION CLIENT", "to ask where it ends"},
+	for _, want := range [...]struct {
+		name   string
+		status Status // without it
+		why    string
+	}{
+		{"REPLICATION SLAVE", Missing, "to receive the binlog"}, {"REPLICATION CLIENT", Missing, "to ask where it ends"},
+		{"XA_RECOVER_ADMIN", Advised, "a copy that begins while an XA transaction is prepared stops at its XA COMMIT, and must be made again; with it, the copy begins when none is"},
 	} {
 		p := Precondition{Name: "privilege", Status: OK, Have: want.name, Want: want.name, Why: want.why}
 		if !have[want.name] && !have["ALL PRIVILEGES"] {
-			p.Status, p.Have = Missing, "missing"
+			p.Status, p.Have = want.status, "missing"
 			p.Remedy = fmt.Sprintf("GRANT %s ON *.* TO %s;", want.name, quoteAccount(account))
 		}
 		all = append(all, p)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"braid/internal/base/errs"
 	"braid/internal/gtid"
 )
 
@@ -164,7 +165,8 @@ func Next(ctx context.Context, r Reader) (Event, error) {
 	}
 }
 
-// Refusal ends a reader: the log holds something that cannot be followed exactly.
+// Refusal ends a reader: the log holds something that cannot be followed exactly. It is a StreamFailed of the catalogue, because the same place of the
+// log is refused whenever it is read.
 type Refusal struct {
 	Event  string // "QUERY", "INCIDENT", …
 	GTID   string // "" outside of a transaction
@@ -180,5 +182,10 @@ func (r *Refusal) Error() string {
 	if gtid == "" {
 		gtid = "(none)"
 	}
-	return fmt.Sprintf("binlog event %s, GTID %s, at %s: %s; %s", r.Event, gtid, r.At, r.Reason, r.Remedy)
+	return fmt.Sprintf("binlog event %s, GTID %s, at %s: %s", r.Event, gtid, r.At, r.Reason)
+}
+
+// Unwrap is the entry of the catalogue, with the remedy as what to do.
+func (r *Refusal) Unwrap() error {
+	return errs.New(errs.StreamFailed, nil, "%s", r.Reason).With(r.Remedy)
 }

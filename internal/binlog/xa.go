@@ -34,7 +34,7 @@ func (d *decoder) xaCommit(xid string) error {
 	}
 	if t == nil {
 		return d.refuse("QUERY", fmt.Sprintf("XA COMMIT %s of a transaction that was prepared before the stream's position", xid),
-			"copy the tables again, with GRANT XA_RECOVER_ADMIN ON *.* TO the account that reads the source: then a stream begins when none is prepared")
+			"on the source: GRANT XA_RECOVER_ADMIN ON *.* TO the account of the stream; then copy the tables again: without the privilege a stream cannot know that one is prepared when it begins")
 	}
 	end := d.trx
 	d.trx = nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -57,7 +58,8 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	if deps.Metrics == nil {
 		deps.Metrics = prometheus.NewRegistry()
 	}
-	r := &replication{cfg: cfg, rules: rules, log: deps.Log.With("name", cfg.Name), report: deps.Report, metrics: deps.Metrics}
+	r := &replication{cfg: cfg, rules: rules, log: deps.Log.With("name", cfg.Name), report: deps.Report, metrics: deps.Metrics,
+		mark: fmt.Sprintf("braid_replicate_run_%016x", rand.Uint64())}
 	defer r.close()
 	if err = r.beginPatiently(ctx); err == nil {
 		err = r.follow(ctx)
@@ -82,7 +84,8 @@ type replication struct {
 	plan   *plan
 	meter  meter
 
-	reached bool // both servers have answered
+	reached bool   // both servers have answered
+	mark    string // name of a lock that the session with the lock of the name has, too, and no session of another run
 	metrics prometheus.Registerer
 
 	triggersAt time.Time // triggers were looked for
@@ -109,21 +112,37 @@ func (r *replication) close() {
 // all is one that was named wrongly.
 func (r *replication) beginPatiently(ctx context.Context) (err error) {
 	for pause := (retry.Backoff{}); pause.Wait(ctx); {
-		if err = r.begin(ctx); err == nil || !r.reached || !passes(err) {
+		if err = r.begin(ctx); err == nil || !r.passes(err) {
 			return err
 		}
 		r.close()
 		r.log.Warn("cannot begin yet, it is tried again", "error", err)
-		r.report(Status{Time: time.Now(), Name: r.cfg.Name, State: vreplication.Init.String(), Message: vreplication.Trouble(err), LagMS: -1, BehindGTIDs: -1})
+		r.report(Status{Time: time.Now(), Name: r.cfg.Name, State: vreplication.Init.String(), Message: trouble(err), LagMS: -1, BehindGTIDs: -1})
 	}
 	return cmp.Or(ctx.Err(), err)
 }
 
-// passing are MySQL's errors that end by themselves, or when somebody makes room: the server goes down, locks of others, no space.
-var passing = []uint16{1053, 1205, 1213, 1021, 1114}
+// notNow is an error of a server that was ready when the run began.
+type notNow struct{ error }
 
-func passes(err error) bool {
-	return errors.Is(err, sqlconn.ErrLost) || errors.Is(err, errs.MySQLUnreachable) || slices.Contains(passing, sqlconn.ErrCode(err))
+func (n notNow) Unwrap() error { return n.error }
+
+func (r *replication) passes(err error) bool {
+	if _, ok := errors.AsType[notNow](err); ok {
+		return true
+	}
+	if sqlconn.ErrCode(err) != 0 { // it has answered
+		return vreplication.Passes(err)
+	}
+	return r.reached && (errors.Is(err, sqlconn.ErrLost) || errors.Is(err, errs.MySQLUnreachable))
+}
+
+// trouble is the message of an error that is waited out.
+func trouble(err error) string {
+	if e, ok := errors.AsType[notNow](err); ok {
+		return fmt.Sprintf("%v; %s; then it goes on by itself", err, strings.Join(errs.Of(e.error).NextSteps(), "; "))
+	}
+	return vreplication.Trouble(err)
 }
 
 // begin checks both sides, makes what is missing, and starts the stream.
@@ -196,6 +215,9 @@ func (r *replication) openTarget(ctx context.Context, sourceUUID string) error {
 		return fmt.Errorf("target: %w", err)
 	}
 	if err := Unready(r.cfg.Target.Addr, all); err != nil {
+		if r.reached {
+			return notNow{err}
+		}
 		return err
 	}
 	if r.admin, err = sqlconn.Dial(ctx, r.cfg.Target); err != nil {
@@ -213,15 +235,34 @@ func (r *replication) lock(ctx context.Context) error {
 	if len(name) > 64 { // MySQL's bound
 		name = name[:64]
 	}
-	res, err := r.admin.Query(ctx, fmt.Sprintf("SELECT GET_LOCK(%s, %d)", sqlconn.Quote(name), int(lockPatience.Seconds())))
+	res, err := r.admin.Query(ctx, fmt.Sprintf("SELECT GET_LOCK(%s, %d), GET_LOCK('%s', 0)", sqlconn.Quote(name), int(lockPatience.Seconds()), r.mark))
 	if err != nil {
 		return fmt.Errorf("target: lock of the name %s: %w", r.cfg.Name, err)
 	}
 	if string(res.Rows[0][0]) != "1" {
-		return errs.New(errs.StreamInUse, nil, "stream %s on %s", r.cfg.Name, r.cfg.Target.Addr)
+		return r.inUse(ctx, name)
 	}
 	return nil
 }
+
+// inUse is the error for a lock of the name that another session has. If that also has the mark of this run, it is one of this run's, of which the
+// connection was lost without the server's knowledge. It is ended then.
+func (r *replication) inUse(ctx context.Context, name string) error {
+	other := errs.New(errs.StreamInUse, nil, "stream %s on %s", r.cfg.Name, r.cfg.Target.Addr)
+	res, err := r.admin.Query(ctx, fmt.Sprintf("SELECT IS_USED_LOCK('%s') WHERE IS_USED_LOCK('%[1]s')=IS_USED_LOCK(%s)", r.mark, sqlconn.Quote(name)))
+	if err != nil {
+		return fmt.Errorf("target: lock of the name %s: %w", r.cfg.Name, err)
+	}
+	if len(res.Rows) == 0 {
+		return other
+	}
+	if _, err := r.admin.Exec(ctx, "KILL "+string(res.Rows[0][0])); err != nil && sqlconn.ErrCode(err) != erNoSuchThread {
+		return fmt.Errorf("target: end the session of this run that was cut off: %w", err)
+	}
+	return notNow{other.With("the other process is this one: its session that was cut off has the lock, and is ended")}
+}
+
+const erNoSuchThread = 1094
 
 // begun says that the stream exists: then its tables on the target are its own.
 func (r *replication) begun(ctx context.Context) (bool, error) {
@@ -502,6 +543,14 @@ func (r *replication) look(ctx context.Context) (*tabletpb.StreamStatus, error) 
 	return streams[0], nil
 }
 
+// again says how tables are copied again, where a message says that they must be.
+func (r *replication) again(message string) []string {
+	if !strings.Contains(strings.ToLower(message), "copy the tables again") {
+		return nil
+	}
+	return []string{fmt.Sprintf("To copy the tables again: empty them on the target, run there DELETE FROM _braid.vreplication WHERE workflow=%s AND db_name=''; then run the same command.", sqlconn.Quote(r.cfg.Name))}
+}
+
 // ended says whether there is nothing more to do.
 func (r *replication) ended(ctx context.Context, s *tabletpb.StreamStatus, goal *gtid.Set) (bool, error) {
 	switch s.State {
@@ -509,7 +558,7 @@ func (r *replication) ended(ctx context.Context, s *tabletpb.StreamStatus, goal 
 		text, steps, _ := strings.Cut(s.Message, " | ")
 		e := errs.New(errs.StreamFailed, nil, "%s", text)
 		if steps != "" {
-			e = e.With(strings.Split(steps, " | ")...)
+			e = e.With(append(strings.Split(steps, " | "), r.again(s.Message)...)...)
 		}
 		return true, e
 	case vreplication.Stopped.String():

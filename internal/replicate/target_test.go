@@ -230,6 +230,24 @@ func TestPrivilegesForDDLTakenAway(t *testing.T) {
 	}
 }
 
+// DDL needs settings that the target's account may not have: it waits for the privilege.
+func TestPrivilegeForSettingsOfDDL(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	w.withoutRowEvents()
+	user := w.cfg.Target.User
+	w.target.exec("REVOKE SESSION_VARIABLES_ADMIN, SYSTEM_VARIABLES_ADMIN ON *.* FROM "+user, "SET GLOBAL sql_generate_invisible_primary_key=ON")
+	defer w.target.exec("SET GLOBAL sql_generate_invisible_primary_key=OFF")
+	r := w.start()
+	r.running()
+	w.source.exec("CREATE TABLE "+w.db+".made (id int PRIMARY KEY, v varchar(9))", "INSERT INTO "+w.db+".made VALUES (1,'a')")
+	r.says("SESSION_VARIABLES_ADMIN", "GRANT what is missing")
+	w.target.exec("GRANT SESSION_VARIABLES_ADMIN ON *.* TO " + user)
+	r.catchUp()
+	w.equal(w.db + ".made")
+	require.NoError(t, r.stop())
+}
+
 // A foreign key that only the target has, and whose parents it does not have.
 func TestForeignKeyOfTheTargetAlone(t *testing.T) {
 	eachWriter(t, func(t *testing.T, w *world) {

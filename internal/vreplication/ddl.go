@@ -189,11 +189,7 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 // temporary are errors of a statement that has done nothing and may succeed later: those which somebody ends on the target, and that the server is
 // shutting down or read-only, or that the session was ended.
 func temporary(err error) bool {
-	switch sqlconn.ErrCode(err) {
-	case 1053, 1290, 1836, 3100, 1317, 1927, 4031:
-		return true
-	}
-	return remedy(err) != ""
+	return Passes(err) || remedy(err) != "" || sqlconn.ErrCode(err) == erReadOnly
 }
 
 func (r *run) ddlFailed(ctx context.Context, d *vstream.DDL, err error) error {

@@ -106,13 +106,20 @@ func (r *run) gone(ctx context.Context, gone *vstream.GoneError) error {
 	db, table := r.row.Source.Rules.Split(gone.Table)
 	rule := r.row.Source.Rules.Match(db, table)
 	at := TargetTable{targetDB(rule, db, r.row.DBName), target(rule, table)}
-	keyed := false
+	keyed, moved := false, false
 	err := r.c.e.pool.Do(ctx, func(conn *sqlconn.Conn) error {
 		defs, err := schema.Load(ctx, conn, at.DB, []string{at.Table})
 		keyed = err == nil && len(defs[0].KeyColumns()) > 0
+		if errors.Is(err, schema.ErrNoTable) {
+			if moved, err = r.underWay(ctx, conn, gone.Table); err == nil && !moved {
+				err = missingTarget(at)
+			}
+		}
 		return err
 	})
 	switch {
+	case moved:
+		return errAgain
 	case err != nil:
 		return fmt.Errorf("definition of target table %s: %w", at.Table, err)
 	case !keyed:
@@ -120,6 +127,17 @@ func (r *run) gone(ctx context.Context, gone *vstream.GoneError) error {
 	}
 	r.c.vanished[gone.Table] = true
 	return fmt.Errorf("the DDL is still to come by which table %s has no key", gone.Table)
+}
+
+// underWay says that DDL has the table: a statement is begun and not done, or one has taken the table's copy away.
+func (r *run) underWay(ctx context.Context, conn *sqlconn.Conn, table string) (bool, error) {
+	res, err := conn.Query(ctx, fmt.Sprintf("SELECT EXISTS (SELECT 1 FROM _braid.copy_state WHERE vrepl_id=%d AND table_name=%s), "+
+		"COALESCE((SELECT type='%s' FROM _braid.vreplication_log WHERE vrepl_id=%[1]d AND type IN ('%[3]s', '%s') ORDER BY id DESC LIMIT 1), 0)",
+		r.row.ID, sqlconn.Quote(table), intentType, doneType))
+	if err != nil {
+		return false, fmt.Errorf("DDL under way: %w", err)
+	}
+	return string(res.Rows[0][0]) == "0" || string(res.Rows[0][1]) == "1", nil
 }
 
 // named takes back that tables are not to be asked for, because DDL names them. It returns true if there are any.

@@ -42,19 +42,15 @@ func (r *run) adopt(ctx context.Context, conn *sqlconn.Conn, d *vstream.DDL) err
 	switch code := sqlconn.ErrCode(err); {
 	case err == nil:
 		return nil
-	case code == erAccessDenied || code == erUnknownTimeZone:
+	case code == erUnknownTimeZone:
 		return permanent{errs.New(errs.DDLStopped, err, "%s: the target's session cannot have the settings of the source's session that has run: %s", d.GTID, shorten(d.SQL)).
-			With("on the target: GRANT SESSION_VARIABLES_ADMIN ON *.* TO the account of the stream",
-				"if the time zone is not known: load the time zone tables on the target (mysql_tzinfo_to_sql)",
+			With("load the time zone tables on the target (mysql_tzinfo_to_sql), then start the stream again",
 				"or do on the target what the statement does there, then go on behind it: braid replicate … --skip "+d.GTID)}
 	}
-	return fmt.Errorf("session for DDL: %w", err)
+	return fmt.Errorf("the session on the target gets the settings of the source's session for DDL %s: %w", shorten(d.SQL), err)
 }
 
-const (
-	erAccessDenied    = 1227
-	erUnknownTimeZone = 1298
-)
+const erUnknownTimeZone = 1298
 
 // has says whether a session has a setting already, and whether the server knows it: an older one does as the newer one does with it off.
 func has(ctx context.Context, conn *sqlconn.Conn, s binlog.Setting) (same, known bool, err error) {

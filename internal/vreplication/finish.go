@@ -185,11 +185,22 @@ func (r *run) finishFor(ctx context.Context, objects []binlog.Object) error {
 
 // takeFromFinisher waits until the finisher does not work at a table, and keeps it from that.
 func (r *run) takeFromFinisher(ctx context.Context, u *unfinished) error {
+	take := func() {
+		u.gone = true
+		<-u.turn
+	}
+	select {
+	case u.turn <- struct{}{}:
+		take()
+		return nil
+	default:
+	}
+	r.stay(fmt.Sprintf("DDL of the source waits: indexes or foreign keys of %s.%s are being added; if that waits for somebody who uses the table, sys.schema_table_lock_waits on the target shows for whom", u.at.DB, u.at.Table))
+	defer r.say("")
 	for {
 		select {
 		case u.turn <- struct{}{}:
-			u.gone = true
-			<-u.turn
+			take()
 			return nil
 		case b := <-r.finishing.barriers: // nothing is under way here
 			b.done <- b.fn(ctx)

@@ -77,6 +77,43 @@ func TestDDLBesideTheFinisher(t *testing.T) {
 	}
 }
 
+// DDL of a table to which indexes are being added waits for that, and the row says so.
+func TestDDLWaitsForTheFinisher(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	src := w.sources["src/0"]
+	src.exec("CREATE TABLE slow (id int PRIMARY KEY, a int, KEY a (a))", "INSERT INTO slow VALUES (1,1)")
+	w.deferring("slow")
+	reader := mysqldtest.Dial(t, w.target.Root().WithDB(w.target.db))
+	for _, sql := range []string{"BEGIN", "SELECT * FROM slow"} { // the finisher waits for its end
+		_, err := reader.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	w.follow(DDLExec, rule("/.*"))
+	require.Eventually(t, func() bool {
+		return w.target.one("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE STATE='Waiting for table metadata lock' AND INFO LIKE CONCAT('ALTER TABLE `', DATABASE(), '`.`slow`%')") == "1"
+	}, time.Minute, 10*time.Millisecond, "the finisher waits")
+	src.exec("ALTER TABLE slow ADD COLUMN b int")
+	says := func() string { return w.list()[0].Message }
+	require.Eventually(t, func() bool { return strings.Contains(says(), "of "+w.target.db+".slow are being added") }, time.Minute, 10*time.Millisecond)
+	_, err := reader.Exec(t.Context(), "COMMIT")
+	require.NoError(t, err)
+	w.await(Running)
+	w.catchUp()
+	w.equal("src/0", "slow")
+	w.sameDefinitions("slow")
+	require.NotContains(t, says(), "being added")
+}
+
+// A table of the source has no key, and there is none of its name on the target.
+func TestTargetTableMissing(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	w.sources["src/0"].exec("CREATE TABLE nokey (a int)", "INSERT INTO nokey VALUES (1)")
+	w.follow(DDLIgnore, rule("nokey"))
+	s := w.await(Error)[0]
+	require.Contains(t, s.Message, "table nokey is not on the target")
+	require.Contains(t, s.Message, "Create the table on the target")
+}
+
 // A table that is made like another, whose indexes are still to be added, has them.
 func TestTableLikeOneThatLacksIndexes(t *testing.T) {
 	w := newWorld(t, nil, source1)

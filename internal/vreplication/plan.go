@@ -122,13 +122,17 @@ func (t *targets) take(ctx context.Context, r *run, at TargetTable) (*schema.Tab
 	}
 	defs, err := schema.Load(ctx, r.conn, at.DB, []string{at.Table})
 	if errors.Is(err, schema.ErrNoTable) {
-		return nil, permanent{errs.New(errs.TableDiffers, nil, "table %s is not on the target, in database %s", at.Table, at.DB).
-			With("Create the table on the target, then start the workflow.")}
+		return nil, missingTarget(at)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("definition of target table %s: %w", at.Table, err)
 	}
 	return defs[0], nil
+}
+
+func missingTarget(at TargetTable) error {
+	return permanent{errs.New(errs.TableDiffers, nil, "table %s is not on the target, in database %s", at.Table, at.DB).
+		With("Create the table on the target, then start the stream again. If it was dropped there, its rows are missing: copy the tables again.")}
 }
 
 // load reads what the stream's copies write to, if that is much.
