@@ -39,6 +39,7 @@ type Config struct {
 	Workers int // sessions at most; 0: DefaultWorkers
 	Mode    writeset.Mode
 	Order   Order
+	Linger  time.Duration // SetLinger
 
 	GroupTransactions, GroupBytes, QueueBytes int // 0: the defaults
 
@@ -120,6 +121,10 @@ type Applier struct {
 		stats      statistics       // of Status
 		telling    int              // commits that Committed was not told of yet
 		unassigned int              // bytes of entries without a group
+		chunks     int              // of these entries
+		since      time.Time        // the first of them may be waiting
+		linger     time.Duration    // for which it may
+		draining   bool             // the owner waits for all of them
 		offering   bool             // late will run
 	}
 }
@@ -145,7 +150,7 @@ func New(cfg Config, at gtid.Set) *Applier {
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.later = time.AfterFunc(time.Hour, a.late)
 	a.later.Stop()
-	a.mu.order, a.mu.workers, a.mu.sets = cfg.Order, cfg.Workers, map[int]gtid.Set{}
+	a.mu.order, a.mu.workers, a.mu.linger, a.mu.sets = cfg.Order, cfg.Workers, cfg.Linger, map[int]gtid.Set{}
 	a.mu.reset(at)
 	return a
 }
@@ -303,7 +308,13 @@ func (a *Applier) fragment(e *entry, tx *vstream.Transaction, bytes int) error {
 func (a *Applier) put(e *entry) {
 	a.mu.push(e)
 	a.addedAt, a.settled = time.Now(), false
+	if a.mu.ahead() == 1 {
+		a.mu.since = a.addedAt
+	}
 	a.mu.unassigned += e.bytes
+	if e.chunk != nil {
+		a.mu.chunks++
+	}
 	if a.mu.free(e, nil) {
 		a.offer()
 	}
@@ -333,10 +344,21 @@ func (a *Applier) Drain(ctx context.Context) error {
 	if a.Open() {
 		return a.Poll(ctx)
 	}
-	if err := a.await(ctx, func() bool { return a.mu.empty() && a.mu.telling == 0 }); err != nil {
+	a.drain(true)
+	err := a.await(ctx, func() bool { return a.mu.empty() && a.mu.telling == 0 })
+	a.drain(false)
+	if err != nil {
 		return err
 	}
 	return a.Save(ctx)
+}
+
+func (a *Applier) drain(on bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.mu.draining = on; on && a.mu.linger > 0 && a.mu.ahead() > 0 {
+		a.rouse()
+	}
 }
 
 // Save saves the position of what is applied, also of transactions without rows for us.
@@ -388,6 +410,16 @@ func (a *Applier) CheckForeignKeys(ctx context.Context, on bool) error {
 // SetOrder changes the commit order, on a complete prefix.
 func (a *Applier) SetOrder(ctx context.Context, o Order) error {
 	return a.between(ctx, func() { a.mu.order = o })
+}
+
+// SetLinger says for how long transactions may wait for others with which they make a group, where nobody looks at the target: many small commits cost
+// several times one large.
+func (a *Applier) SetLinger(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.mu.linger = d; a.mu.ahead() > 0 {
+		a.rouse()
+	}
 }
 
 // SetWorkers changes how many sessions there may be, on a complete prefix.

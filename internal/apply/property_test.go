@@ -269,7 +269,7 @@ func (r simRun) feed(t *testing.T, w *simWorld, target *simTarget, rng *rand.Ran
 	target.base = at // as a stream does when it begins
 	clear(target.lanes)
 	a := New(Config{
-		Workers: 1 + rng.IntN(5), Mode: r.mode, Order: r.order, GroupTransactions: 1 + rng.IntN(8), QueueBytes: 1000 + rng.IntN(20000),
+		Workers: 1 + rng.IntN(5), Mode: r.mode, Order: r.order, Linger: time.Duration(rng.IntN(3)) * 20 * time.Millisecond, GroupTransactions: 1 + rng.IntN(8), QueueBytes: 1000 + rng.IntN(20000),
 		SaveLane: func(l Lane) string { return fmt.Sprintf("lane %d %s", l.Lane, l.GTIDs) },
 		SaveBase: func(b Base) string { return "base " + b.Position.String() },
 		open:     target.open, exec: target.exec,

@@ -18,6 +18,12 @@ const (
 	worthWait         = 2 * time.Millisecond
 )
 
+// ripe says that a worker may take what has no group: there is enough of it, or it has waited for long enough, or somebody waits for it. Under the lock.
+func (a *Applier) ripe() bool {
+	return a.mu.linger == 0 || a.mu.draining || a.mu.chunks > 0 ||
+		a.mu.ahead() >= a.cfg.GroupTransactions/2 || a.mu.unassigned >= a.cfg.GroupBytes/4 || time.Since(a.mu.since) >= a.mu.linger
+}
+
 // group is what a worker commits at once.
 type group struct {
 	worker  *worker
@@ -60,6 +66,11 @@ func (a *Applier) offer() {
 	waiting := a.mu.ahead()
 	switch {
 	case waiting <= 0:
+	case !a.ripe():
+		if !a.mu.offering {
+			a.mu.offering = true
+			a.later.Reset(a.mu.linger - time.Since(a.mu.since))
+		}
 	case a.active() == 0, waiting >= worthTransactions, a.mu.unassigned >= worthBytes:
 		a.rouse()
 	case !a.mu.offering && a.active() < a.mu.workers:
@@ -84,6 +95,10 @@ func (a *Applier) form(w *worker) *group {
 	if a.mu.next > a.mu.lastSeq() {
 		return nil
 	}
+	if !a.ripe() {
+		a.offer()
+		return nil
+	}
 	g := &group{worker: w}
 	if a.mu.order == Preserve {
 		a.formRun(g)
@@ -96,7 +111,11 @@ func (a *Applier) form(w *worker) *group {
 	g.end = g.entries[len(g.entries)-1].seq
 	for _, e := range g.entries {
 		a.mu.unassigned -= e.bytes
+		if e.chunk != nil {
+			a.mu.chunks--
+		}
 	}
+	a.mu.since = time.Now()
 	for a.mu.next <= a.mu.lastSeq() && a.mu.at(a.mu.next).group != nil {
 		a.mu.next++
 	}

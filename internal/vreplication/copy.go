@@ -102,15 +102,22 @@ type copySizes struct {
 	// underWay is how many chunks may be between their request and their commit. It is twice the readers: while some are read others are
 	// written, and whichever side is slower holds more of them.
 	underWay int
+	// gently is how many there may be while the source holds the copy back: one is read while another is written. Many at once take more from those who
+	// write than one after the other do.
+	gently int
 }
 
-var defaultSizes = copySizes{least: 256 << 10, first: 2 << 20, most: 4 << 20, rangeBytes: 16 << 20, ranges: 64, underWay: 8}
+var defaultSizes = copySizes{least: 256 << 10, first: 2 << 20, most: 4 << 20, rangeBytes: 16 << 20, ranges: 64, underWay: 8, gently: 2}
 
 const (
 	diffChunkRows = 20_000
 	slowChunk     = time.Second
 	fastChunk     = 300 * time.Millisecond
 )
+
+// copyLinger is how long changes wait for others while tables are copied, when nobody looks at the target: one commit of many leaves more to
+// the copy, and to those who write.
+const copyLinger = 50 * time.Millisecond
 
 // farBehind is the lag above which no window is opened: what the source would have to remember has no bound, and the copy takes
 // from the changes what they need.
@@ -241,7 +248,11 @@ func (r *run) paused() bool {
 
 // askCopy asks for chunks until enough are under way.
 func (r *run) askCopy() error {
-	for len(r.windows.ready) > 0 && len(r.windows.open)+r.windows.applying < r.c.e.sizes.underWay {
+	most := r.c.e.sizes.underWay
+	if r.windows.meter.held {
+		most = min(most, r.c.e.sizes.gently)
+	}
+	for len(r.windows.ready) > 0 && len(r.windows.open)+r.windows.applying < most {
 		rg := r.windows.ready[0]
 		r.windows.ready = r.windows.ready[1:]
 		req, err := r.request(rg)
@@ -371,7 +382,7 @@ func (r *run) copyChunk(ctx context.Context, w *window, ch *vstream.Chunk) error
 			return // the run ends with it
 		}
 		now := time.Now()
-		r.windows.meter.add(now, n, bytes, arrived.Sub(w.asked), now.Sub(arrived))
+		r.windows.meter.add(now, n, bytes, arrived.Sub(w.asked), now.Sub(arrived), ch.HeldBack)
 		r.resize(now.Sub(arrived))
 		rg.last, rg.copied, rg.bytes, rg.done, rg.end = last, rg.copied+n, rg.bytes+bytes, ch.Done, end
 		r.advanced(rg)

@@ -26,7 +26,7 @@ import (
 )
 
 // tiny makes a copy of many chunks and ranges of tables that a test can fill.
-var tiny = copySizes{least: 4 << 10, first: 8 << 10, most: 8 << 10, rangeBytes: 64 << 10, ranges: 16, underWay: 8}
+var tiny = copySizes{least: 4 << 10, first: 8 << 10, most: 8 << 10, rangeBytes: 64 << 10, ranges: 16, underWay: 8, gently: 2}
 
 // keyTables are tables of various keys, beside item and event. Their first two columns order them.
 var keyTables = map[string]string{
@@ -489,7 +489,7 @@ func TestMeter(t *testing.T) {
 	rows, _ := m.rate(now)
 	require.Zero(t, rows)
 	for i := range 20 {
-		m.add(now.Add(time.Duration(i)*time.Second), 1000, 5000, time.Second, 3*time.Second)
+		m.add(now.Add(time.Duration(i)*time.Second), 1000, 5000, time.Second, 3*time.Second, false)
 	}
 	rows, bytes := m.rate(now.Add(19 * time.Second))
 	require.InDelta(t, 1000, rows, 1)

@@ -47,6 +47,7 @@ func (p *CopyProgress) String() string {
 type meter struct {
 	rows, bytes      int64
 	reading, writing time.Duration // of all chunks, from request to arrival and from arrival to commit
+	held             bool          // the last chunk was read more slowly than it could be
 	samples          []sample      // a ring of the last seconds
 }
 
@@ -60,7 +61,8 @@ const (
 	meterSpan   = 10
 )
 
-func (m *meter) add(now time.Time, rows, bytes int64, reading, writing time.Duration) {
+func (m *meter) add(now time.Time, rows, bytes int64, reading, writing time.Duration, held bool) {
+	m.held = held
 	m.rows += rows
 	m.bytes += bytes
 	m.reading = m.reading*15/16 + reading // the last few dozen count
@@ -90,6 +92,8 @@ func (m *meter) rate(now time.Time) (rows, bytes float64) {
 // bottleneck names the side on which chunks spend their time.
 func (m *meter) bottleneck() string {
 	switch all := m.reading + m.writing; {
+	case m.held:
+		return "held back for those who write to the source"
 	case all == 0:
 		return ""
 	case m.writing > 2*m.reading:

@@ -105,6 +105,7 @@ type finisher struct {
 	todo   []*unfinished
 	log    func(msg string, args ...any)
 	locked func(ctx context.Context, fn func(context.Context) error) error // runs fn while the stream does not write
+	gently bool                                                            // one table at a time, with one thread
 }
 
 // MySQL error numbers that say how to go on.
@@ -220,7 +221,11 @@ func (f *finisher) each(ctx context.Context, fn func(context.Context, *sqlconn.C
 	}
 	close(work)
 	group, ctx := errgroup.WithContext(ctx)
-	for range min(finisherSessions, len(todo)) {
+	sessions := finisherSessions
+	if f.gently {
+		sessions = 1
+	}
+	for range min(sessions, len(todo)) {
 		group.Go(func() error {
 			conn, err := f.session(ctx)
 			if err != nil {
@@ -254,7 +259,11 @@ func (f *finisher) session(ctx context.Context) (*sqlconn.Conn, error) {
 	}
 	_, err = conn.Exec(ctx, fmt.Sprintf("SET NAMES utf8mb4, foreign_key_checks=0, lock_wait_timeout=%d", finisherLockSeconds))
 	if err == nil {
-		if _, err = conn.Exec(ctx, "SET SESSION innodb_ddl_buffer_size=67108864"); sqlconn.ErrCode(err) == erUnknownVariable {
+		settings := "SET SESSION innodb_ddl_buffer_size=67108864"
+		if f.gently {
+			settings += ", innodb_ddl_threads=1, innodb_parallel_read_threads=1"
+		}
+		if _, err = conn.Exec(ctx, settings); sqlconn.ErrCode(err) == erUnknownVariable {
 			err = nil // before 8.0.27
 		}
 	}

@@ -51,6 +51,7 @@ func (r *run) finish(ctx context.Context) (bool, error) {
 		if err := r.ap.SetOrder(ctx, r.commitOrder()); err != nil {
 			return false, err
 		}
+		r.ap.SetLinger(0)
 		r.checking = true
 		r.c.copying.Store(nil)
 	}
@@ -129,7 +130,7 @@ func (r *run) beginFinishing(ctx context.Context) (bool, error) {
 	r.c.copying.Store(&CopyProgress{Tables: len(r.order), TablesDone: len(r.order), Bottleneck: fmt.Sprintf("indexes and foreign keys of %d tables are added", len(todo))})
 	r.differ.group.Go(func() error {
 		gctx := r.differ.ctx
-		fin := &finisher{admin: r.c.e.deps.Admin, todo: todo, log: r.log.Info}
+		fin := &finisher{admin: r.c.e.deps.Admin, todo: todo, log: r.log.Info, gently: r.windows.meter.held}
 		fin.locked = func(ctx context.Context, fn func(context.Context) error) error {
 			b := barrier{fn, make(chan error, 1)}
 			r.c.poke()

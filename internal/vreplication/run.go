@@ -171,7 +171,7 @@ func (r *run) load(ctx context.Context) error {
 	r.plans = map[uint32]*tablePlan{}
 	r.windows.open = map[uint64]*window{}
 	r.ap = apply.New(apply.Config{
-		Workers: r.workers(), Mode: r.row.Source.Parallel, Order: r.commitOrder(),
+		Workers: r.workers(), Mode: r.row.Source.Parallel, Order: r.commitOrder(), Linger: copyLinger,
 		Connect: r.connect, Control: r.conn, SaveLane: r.saveLane, SaveBase: r.saveBase, Committed: r.committed, Repeats: r.repeats,
 		Rows: rows.SessionConfig{Contest: r.contest, Contested: r.contested.any, Kept: r.kept},
 	}, r.row.Pos)

@@ -62,7 +62,7 @@ func splitReadsOnce(t *testing.T, restart bool) {
 	var shards []*shard
 	for i, keys := range []string{"-40", "40-80", "80-c0", "c0-"} {
 		s := &shard{&world{t: t, target: newSide(t, src.Server, fmt.Sprintf("%s_part%d", src.db, i))}, keys}
-		s.sizes = &copySizes{least: 16 << 10, first: 16 << 10, most: 16 << 10, rangeBytes: 300 << 10, ranges: 16, underWay: 8}
+		s.sizes = &copySizes{least: 16 << 10, first: 16 << 10, most: 16 << 10, rangeBytes: 300 << 10, ranges: 16, underWay: 8, gently: 2}
 		for n := range tables {
 			s.target.exec(fmt.Sprintf("CREATE TABLE t%d (id BIGINT PRIMARY KEY, v VARCHAR(100))", n))
 		}

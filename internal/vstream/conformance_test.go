@@ -514,7 +514,9 @@ func testErrors(t *testing.T, s *server, source Source) {
 	s.exec("SET binlog_format='STATEMENT'")
 	s.exec("INSERT INTO t VALUES (1)")
 	err := end(Start{Position: from.String(), Rules: allTables()})
-	require.ErrorContains(t, err, "binlog_format='ROW'")
+	require.ErrorIs(t, err, errs.StreamFailed)
+	require.ErrorContains(t, err, "logged as a statement")
+	require.Contains(t, strings.Join(errs.Of(err).Steps, "\n"), "binlog_format='ROW'")
 }
 
 // testCut kills the dump connection again and again while a copy goes on under writes; each time a new stream starts from the

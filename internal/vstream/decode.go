@@ -189,7 +189,7 @@ func (d *Decoder) described(r *wireReader, id *uint32) described {
 
 func (d *Decoder) chunk(r *wireReader) *Chunk {
 	flags := r.byte()
-	c := &Chunk{Window: r.uvarint(), Done: flags&flagDone != 0, First: flags&flagFirst != 0, Rekeyed: flags&flagRekeyed != 0}
+	c := &Chunk{Window: r.uvarint(), Done: flags&flagDone != 0, First: flags&flagFirst != 0, Rekeyed: flags&flagRekeyed != 0, HeldBack: flags&flagHeldBack != 0}
 	w := d.described(r, &c.TableID)
 	c.Read, c.Position = r.varint(), r.string()
 	if flags&flagHasLast != 0 {

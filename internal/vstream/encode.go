@@ -32,10 +32,11 @@ const (
 const flagRaw = 0x80
 
 const (
-	flagDone    = 1 << iota // a chunk reached the end of its table
-	flagHasLast             // and looked at a row
-	flagFirst               // and replaces what the target has
-	flagRekeyed             // the table's key is another than the request's
+	flagDone     = 1 << iota // a chunk reached the end of its table
+	flagHasLast              // and looked at a row
+	flagFirst                // and replaces what the target has
+	flagRekeyed              // the table's key is another than the request's
+	flagHeldBack             // chunks are read more slowly for those who write
 )
 
 // Encode appends the wire form of a batch to dst.
@@ -145,6 +146,9 @@ func appendChunk(dst []byte, c *Chunk) []byte {
 	}
 	if c.Rekeyed {
 		flags |= flagRekeyed
+	}
+	if c.HeldBack {
+		flags |= flagHeldBack
 	}
 	dst = binary.AppendUvarint(append(dst, wireChunk, flags), c.Window)
 	dst = binary.AppendUvarint(dst, uint64(c.TableID))

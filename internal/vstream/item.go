@@ -102,6 +102,8 @@ type Chunk struct {
 	// Rekeyed: the table's key is not what the request took it for, so nothing was read. What was copied up to the request's keys says nothing
 	// about what lies behind them now.
 	Rekeyed bool
+	// HeldBack: chunks are read more slowly than they could be, so that those who write to the source keep their rate.
+	HeldBack bool
 	// Read is how many rows the source has read for this chunk: rows of other key ranges included, none that another stream's chunk counts.
 	Read int64
 	// Position is the position of everything before the chunk.

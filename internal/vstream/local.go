@@ -37,6 +37,7 @@ type Local struct {
 	log   *slog.Logger
 	hub   *binlog.Hub
 	stats Stats
+	pace  *pacer
 	sizes *chunkSizes
 	now   func() time.Time
 	ctx   context.Context // ends with Close
@@ -52,6 +53,7 @@ type Local struct {
 func NewLocal(cfg LocalConfig, log *slog.Logger) *Local {
 	l := &Local{cfg: cfg, log: log, hub: binlog.NewHub(binlog.HubConfig{DB: cfg.DB, RingBytes: cfg.RingBytes, Log: log}), sizes: newChunkSizes(), now: time.Now}
 	l.ctx, l.end = context.WithCancel(context.Background())
+	l.pace = newPacer(l.ctx, cfg.DB, log)
 	l.mu.readers = map[string]*readers{}
 	return l
 }
@@ -63,6 +65,7 @@ func (l *Local) Stats() *Stats { return &l.stats }
 func (l *Local) Close() {
 	l.end()
 	l.hub.Stop()
+	l.pace.done.Wait()
 }
 
 // Open implements Source. It runs the preflight first (binlog.Check).
@@ -93,7 +96,7 @@ func (l *Local) enter(st *stream, start Start) (leave func()) {
 	r := l.mu.readers[start.Workflow]
 	if r == nil {
 		dial := func() readerSource { return &chunkReader{db: l.cfg.DB, sizes: l.sizes} }
-		r = newReaders(l.ctx, cmp.Or(start.Readers, defaultReaders), dial, &l.stats, l.log)
+		r = newReaders(l.ctx, cmp.Or(start.Readers, defaultReaders), dial, &l.stats, l.pace, l.log)
 		if start.Workflow != "" {
 			l.mu.readers[start.Workflow] = r
 		}

@@ -21,6 +21,7 @@ type readers struct {
 	dial  func() readerSource
 	log   *slog.Logger
 	stats *Stats
+	pace  *pacer
 	done  sync.WaitGroup
 
 	mu struct {
@@ -47,9 +48,9 @@ type Stats struct {
 	RowsRead, RowsSent, Reads atomic.Int64
 }
 
-func newReaders(ctx context.Context, sessions int, dial func() readerSource, stats *Stats, log *slog.Logger) *readers {
-	r := &readers{ctx: ctx, dial: dial, log: log, stats: stats}
-	r.mu.scans, r.mu.splits = newScans(sessions), map[string]*splitCall{}
+func newReaders(ctx context.Context, sessions int, dial func() readerSource, stats *Stats, pace *pacer, log *slog.Logger) *readers {
+	r := &readers{ctx: ctx, dial: dial, log: log, stats: stats, pace: pace}
+	r.mu.scans, r.mu.splits = newScans(sessions, pace), map[string]*splitCall{}
 	return r
 }
 
@@ -142,6 +143,7 @@ func (r *readers) start(t *turn) {
 		})
 		r.stats.Reads.Add(1)
 		r.stats.RowsRead.Add(int64(len(read.rows)))
+		read.heldBack = r.pace.end(read.size)
 		r.do(func(s *scans, now time.Time) { s.finished(t, read, err, now) })
 	})
 }

@@ -47,6 +47,13 @@ type scans struct {
 	left     time.Time           // when the last one left that had not come to the end
 	effects  []effect
 	sessions int
+	pace     pacing
+}
+
+// pacing says when reads may begin.
+type pacing interface {
+	until() time.Time
+	begin() // of a read
 }
 
 // member is a stream of the workflow.
@@ -112,8 +119,8 @@ const (
 	maxStrikes = 3
 )
 
-func newScans(sessions int) *scans {
-	return &scans{chains: map[string][]*chain{}, cuts: map[string]bool{}, free: sessions, sessions: sessions}
+func newScans(sessions int, pace pacing) *scans {
+	return &scans{chains: map[string][]*chain{}, cuts: map[string]bool{}, free: sessions, sessions: sessions, pace: pace}
 }
 
 // take returns what is to be done since it was called last.
@@ -384,6 +391,10 @@ func (s *scans) advance(now time.Time) {
 		if now.Before(until) {
 			continue
 		}
+		if now.Before(s.pace.until()) {
+			break
+		}
+		s.pace.begin()
 		for _, m := range awaited {
 			m.inVain(t, now)
 		}
@@ -416,6 +427,8 @@ func (s *scans) wake(now time.Time) (at time.Time) {
 		}
 		if until, _ := s.until(t, now); now.Before(until) {
 			earlier(until)
+		} else {
+			earlier(s.pace.until())
 		}
 	}
 	return at

@@ -172,7 +172,7 @@ func newSim(seed uint64, f faults) *sim {
 
 func (s *sim) startProcess() {
 	s.epoch++
-	s.scans = newScans(1 + s.r.IntN(3))
+	s.scans = newScans(1+s.r.IntN(3), unpaced{})
 	for _, r := range s.reads {
 		r.stop()
 	}

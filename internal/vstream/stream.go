@@ -374,7 +374,7 @@ func (s *stream) chunk(c *closed) error {
 		s.pour, s.poured = c, false
 		return nil
 	}
-	item := &Chunk{Window: c.req.ID, TableID: t.id, Done: c.read.done, Rekeyed: c.read.rekeyed, Read: c.read.cost, Position: s.position.String()}
+	item := &Chunk{Window: c.req.ID, TableID: t.id, Done: c.read.done, Rekeyed: c.read.rekeyed, HeldBack: c.read.heldBack, Read: c.read.cost, Position: s.position.String()}
 	if c.req.Keys == nil {
 		item.Last = c.read.lastKey()
 	}

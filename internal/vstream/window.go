@@ -117,12 +117,14 @@ type chunkRead struct {
 	done  bool           // nothing lies behind them
 	// rekeyed: the request's keys are none of the table's
 	rekeyed bool
-	last    rowimage.Row // up to here everything was read; nil: the key of the last row
-	cost    int64        // rows that the source has read for this stream
-	end     binlog.Coordinates
-	err     error // the table is not as defined: if no DDL passes before end, it is final
-	view    *view // of a table without a key: its rows are still to come
-	locked  bool  // the view was opened while nobody could write
+	// heldBack: it could have been read earlier
+	heldBack bool
+	last     rowimage.Row // up to here everything was read; nil: the key of the last row
+	cost     int64        // rows that the source has read for this stream
+	end      binlog.Coordinates
+	err      error // the table is not as defined: if no DDL passes before end, it is final
+	view     *view // of a table without a key: its rows are still to come
+	locked   bool  // the view was opened while nobody could write
 }
 
 // closed is a window that has ended: its chunk belongs into the stream here.

@@ -63,7 +63,7 @@ func drawItem(t *rapid.T, tables []*Table) Item {
 	case 2:
 		return &DDL{GTID: text.Draw(t, "gtid"), Rows: rapid.Bool().Draw(t, "rows"), CommitUS: rapid.Int64().Draw(t, "us"), BegunUS: rapid.Int64().Draw(t, "begun"), DB: text.Draw(t, "db"), SQL: text.Draw(t, "sql"), Settings: rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "settings")}
 	case 3:
-		c := &Chunk{Window: rapid.Uint64().Draw(t, "window"), TableID: table.ID, Done: rapid.Bool().Draw(t, "done"), Rekeyed: rapid.Bool().Draw(t, "rekeyed"), Position: text.Draw(t, "position")}
+		c := &Chunk{Window: rapid.Uint64().Draw(t, "window"), TableID: table.ID, Done: rapid.Bool().Draw(t, "done"), Rekeyed: rapid.Bool().Draw(t, "rekeyed"), HeldBack: rapid.Bool().Draw(t, "held back"), Position: text.Draw(t, "position")}
 		c.Rows, c.Touched = drawRows(t, width), drawRows(t, key)
 		if rapid.Bool().Draw(t, "has last") {
 			c.Last = drawRow(t, key)
