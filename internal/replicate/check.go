@@ -44,6 +44,7 @@ func CheckTarget(ctx context.Context, conn *sqlconn.Conn, sourceUUID string, dat
 	}
 	all := []binlog.Precondition{version, checkIdentity(vars["server_uuid"], sourceUUID)}
 	all = append(all, checkWritable(vars, granted)...)
+	all = append(all, checkBinlogFormat(vars)...)
 	all = append(all, checkPrivileges(account, granted, databases)...)
 	return append(all, checkNative(account, granted), checkPacket(vars["max_allowed_packet"])), nil
 }
@@ -68,7 +69,7 @@ func checkVersion(version string) binlog.Precondition {
 }
 
 func readVariables(ctx context.Context, conn *sqlconn.Conn) (map[string]string, error) {
-	res, err := conn.Query(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'read_only', 'super_read_only', 'max_allowed_packet', 'lower_case_table_names', 'version')")
+	res, err := conn.Query(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'read_only', 'super_read_only', 'max_allowed_packet', 'lower_case_table_names', 'log_bin', 'binlog_format')")
 	if err != nil {
 		return nil, fmt.Errorf("read the target's settings: %w", err)
 	}
@@ -99,6 +100,18 @@ func checkWritable(vars map[string]string, g grants) []binlog.Precondition {
 		check("super_read_only", "SET PERSIST super_read_only=OFF;", false),
 		check("read_only", "SET PERSIST read_only=OFF;", g.global("CONNECTION_ADMIN") || g.global("SUPER")),
 	}
+}
+
+// checkBinlogFormat: a server whose binlog has statements refuses what sessions with READ COMMITTED write.
+func checkBinlogFormat(vars map[string]string) []binlog.Precondition {
+	if vars["log_bin"] != "ON" {
+		return nil
+	}
+	p := binlog.Precondition{Name: "binlog_format", Status: binlog.OK, Have: vars["binlog_format"], Want: "ROW", Why: "rows are written in transactions with READ COMMITTED"}
+	if vars["binlog_format"] == "STATEMENT" {
+		p.Status, p.Remedy = binlog.Missing, "SET PERSIST binlog_format='ROW';"
+	}
+	return []binlog.Precondition{p}
 }
 
 // wanted are the privileges on each written database. DROP, ALTER and INDEX are for DDL of the source, and for indexes that are built after

@@ -39,10 +39,14 @@ func (c Config) WithDB(db string) Config {
 	return c
 }
 
-// sessionSettings makes all sessions alike. The network timeouts are long because back-pressure may stop us from reading a
+// sessionSettings makes all sessions alike, whatever the server's defaults are: those that change what a statement does or finds, how much of it, or how
+// definitions are printed. The network timeouts are long because back-pressure may stop us from reading a
 // result for minutes, and a worker may hold a transaction open while it waits for the rest of it.
 const sessionSettings = "SET NAMES binary, time_zone='+00:00', sql_mode='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES', " +
-	"autocommit=1, completion_type=0, max_execution_time=0, net_write_timeout=3600, net_read_timeout=3600, wait_timeout=86400"
+	"autocommit=1, completion_type=0, max_execution_time=0, net_write_timeout=3600, net_read_timeout=3600, wait_timeout=86400, " +
+	"sql_select_limit=18446744073709551615, sql_big_selects=1, sql_safe_updates=0, sql_auto_is_null=0, sql_quote_show_create=1, " +
+	"transaction_read_only=0, foreign_key_checks=1, unique_checks=1, information_schema_stats_expiry=0 " +
+	"/*!80030 , show_gipk_in_create_table_and_information_schema=1 */"
 
 // Conn is one session. See the package comment for who may use it when.
 type Conn struct {

@@ -46,8 +46,24 @@ func CreateTable(ctx context.Context, conn *sqlconn.Conn, db, name, create strin
 			return fmt.Errorf("create %s.%s: write down what is added later: %w", db, name, err)
 		}
 	}
+	if err := keysAsWritten(ctx, conn); err != nil {
+		return fmt.Errorf("create %s.%s: %w", db, name, err)
+	}
 	if _, err := conn.Exec(ctx, bare); err != nil {
 		return fmt.Errorf("create %s.%s: %w", db, name, err)
+	}
+	return nil
+}
+
+// keysAsWritten keeps the server from giving a table a key that its statement does not have. Only where it would: that needs a privilege.
+func keysAsWritten(ctx context.Context, conn *sqlconn.Conn) error {
+	off := binlog.Setting{Name: "sql_generate_invisible_primary_key", Value: "0"}
+	same, known, err := has(ctx, conn, off)
+	if err != nil || same || !known {
+		return err
+	}
+	if _, err := conn.Exec(ctx, "SET SESSION "+off.Name+"=0"); err != nil {
+		return fmt.Errorf("the server adds a primary key to tables without one, which differ from the source's then; GRANT SESSION_VARIABLES_ADMIN ON *.* to the account, or set %s=OFF there: %w", off.Name, err)
 	}
 	return nil
 }
