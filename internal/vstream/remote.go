@@ -16,14 +16,17 @@ import (
 )
 
 // remote is the Source of another tablet.
-type remote struct{ client tabletpb.TabletClient }
+type remote struct {
+	client  tabletpb.TabletClient
+	silence time.Duration // after which the peer is taken to be gone
+}
 
 // NewRemote returns the Source that the tablet at the other end of conn serves.
 func NewRemote(conn grpc.ClientConnInterface) Source {
-	return &remote{client: tabletpb.NewTabletClient(conn)}
+	return &remote{client: tabletpb.NewTabletClient(conn), silence: timeouts.StreamSilence}
 }
 
-var errSilent = errors.New("the source sent nothing, not even heartbeats")
+var errSilent = errors.New("the source sent nothing, not even that it lives")
 
 // Open implements Source. An error of the other side comes with the first Recv, as gRPC has it.
 func (r *remote) Open(ctx context.Context, start Start) (Stream, error) {
@@ -39,7 +42,7 @@ func (r *remote) Open(ctx context.Context, start Start) (Stream, error) {
 		cancel(err)
 		return nil, fmt.Errorf("open stream: %w", errs.FromGRPC(err))
 	}
-	return &remoteStream{ctx: ctx, cancel: cancel, rpc: rpc}, nil
+	return &remoteStream{ctx: ctx, cancel: cancel, rpc: rpc, silence: r.silence}, nil
 }
 
 // remoteStream is the Stream of a remote. It has no goroutines of its own.
@@ -47,6 +50,7 @@ type remoteStream struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	rpc     grpc.BidiStreamingClient[tabletpb.StreamRequest, tabletpb.StreamResponse]
+	silence time.Duration
 	decoder Decoder
 	err     error
 	send    sync.Mutex // one Send at a time
@@ -66,9 +70,9 @@ func (s *remoteStream) Recv() ([]Item, error) {
 }
 
 func (s *remoteStream) recv() ([]Item, error) {
-	silence := time.AfterFunc(timeouts.StreamSilence, func() { s.cancel(errSilent) })
+	silence := time.AfterFunc(s.silence, func() { s.cancel(errSilent) })
 	defer silence.Stop()
-	for {
+	for ; ; silence.Reset(s.silence) {
 		m, err := s.rpc.Recv()
 		if err != nil {
 			if cause := context.Cause(s.ctx); cause != nil {

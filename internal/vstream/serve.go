@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
 	tabletpb "braid/api/tablet"
 	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
 	"braid/internal/filter"
 )
 
@@ -76,6 +79,8 @@ func serveRequest(m *tabletpb.Window, st Stream) error {
 }
 
 func serveItems(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.StreamResponse], st Stream) error {
+	alive := keepAlive(rpc)
+	defer alive.end()
 	for {
 		items, err := st.Recv()
 		if err != nil {
@@ -85,10 +90,50 @@ func serveItems(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.St
 		if err != nil {
 			return err
 		}
-		if err := rpc.Send(&tabletpb.StreamResponse{Items: raw}); err != nil {
+		if err := alive.send(&tabletpb.StreamResponse{Items: raw}); err != nil {
 			return err
 		}
 	}
+}
+
+// alive sends empty messages while a stream has nothing to send for longer than heartbeats take: it looks through the log that is ahead of
+// it, or is in the middle of a large transaction of which it carries little. The client takes silence for death.
+type alive struct {
+	rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.StreamResponse]
+	mu  struct {
+		sync.Mutex // held while something is sent
+		timer      *time.Timer
+		ended      bool
+	}
+}
+
+// aliveAfter is longer than an idle stream's heartbeats take, so that those who have heartbeats need nothing else.
+const aliveAfter = 2 * timeouts.StreamHeartbeat
+
+func keepAlive(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.StreamResponse]) *alive {
+	a := &alive{rpc: rpc}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mu.timer = time.AfterFunc(aliveAfter, func() { a.send(&tabletpb.StreamResponse{}) }) //nolint:errcheck // the next item finds out
+	return a
+}
+
+func (a *alive) send(m *tabletpb.StreamResponse) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.mu.ended {
+		return nil
+	}
+	err := a.rpc.Send(m)
+	a.mu.timer.Reset(aliveAfter)
+	return err
+}
+
+func (a *alive) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.mu.ended = true
+	a.mu.timer.Stop()
 }
 
 // encodedSize is about how many bytes the chunks among the items take, so that the encoding of one does not grow step by step.
