@@ -3,6 +3,7 @@ package binlog
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -172,7 +173,10 @@ func checkExpiry(vars map[string]string) Precondition {
 	return p
 }
 
-// checkGrants asks what the account may do everywhere. Privileges on the tables themselves show when the tables are read.
+// SelectPrivilege is the Want of the precondition that lists what the account may read. Without it the log can be looked at, and no more.
+const SelectPrivilege = "SELECT on the tables"
+
+// checkGrants asks what the account may do.
 func checkGrants(ctx context.Context, conn *sqlconn.Conn) ([]Precondition, error) {
 	res, err := conn.Query(ctx, "SHOW GRANTS")
 	if err != nil {
@@ -190,33 +194,62 @@ func checkGrants(ctx context.Context, conn *sqlconn.Conn) ([]Precondition, error
 }
 
 func checkPrivileges(account string, lines []string) []Precondition {
-	have := map[string]bool{}
+	have, selects := map[string]bool{}, []string(nil)
 	for _, line := range lines {
-		privileges, _, global := strings.Cut(strings.TrimPrefix(line, "GRANT "), " ON *.* TO ")
-		if !global {
+		privileges, rest, found := strings.Cut(strings.TrimPrefix(line, "GRANT "), " ON ")
+		on, _, _ := strings.Cut(rest, " TO ")
+		if !found || strings.HasPrefix(line, "REVOKE ") {
 			continue
 		}
 		for p := range strings.SplitSeq(privileges, ",") {
-			have[strings.ToUpper(strings.TrimSpace(p))] = true
+			p = strings.ToUpper(strings.TrimSpace(p))
+			if on == "*.*" {
+				have[p] = true
+			}
+			if (p == "SELECT" || strings.HasPrefix(p, "SELECT (") || p == "ALL PRIVILEGES") && !slices.Contains(selects, on) {
+				selects = append(selects, on)
+			}
 		}
 	}
 	var all []Precondition
 	for _, want := range [...]struct {
-		name   string
-		status Status // without it
-		why    string
+		name, why string
+		status    Status // without it
+		static    bool   // ALL PRIVILEGES has it
 	}{
-		{"REPLICATION SLAVE", Missing, "to receive the binlog"}, {"REPLICATION CLIENT", Missing, "to ask where it ends"},
-		{"XA_RECOVER_ADMIN", Advised, "a copy that begins while an XA transaction is prepared stops at its XA COMMIT, and must be made again; with it, the copy begins when none is"},
+		{"REPLICATION SLAVE", "to receive the binlog", Missing, true},
+		{"REPLICATION CLIENT", "to ask where it ends", Missing, true},
+		{"XA_RECOVER_ADMIN", "a copy that begins while an XA transaction is prepared stops at its XA COMMIT, and must be made again; with it, the copy begins when none is", Advised, false},
 	} {
 		p := Precondition{Name: "privilege", Status: OK, Have: want.name, Want: want.name, Why: want.why}
-		if !have[want.name] && !have["ALL PRIVILEGES"] {
+		if !have[want.name] && !(want.static && have["ALL PRIVILEGES"]) {
 			p.Status, p.Have = want.status, "missing"
 			p.Remedy = fmt.Sprintf("GRANT %s ON *.* TO %s;", want.name, quoteAccount(account))
 		}
 		all = append(all, p)
 	}
-	return all
+	return append(all, checkSelect(account, selects))
+}
+
+// checkSelect says what the account may read. Which tables a stream is for is not known here: it is seen whether there are any.
+func checkSelect(account string, on []string) Precondition {
+	p := Precondition{Name: "privilege", Status: OK, Want: SelectPrivilege, Why: "to read their definitions, and their rows when they are copied; of the databases or tables that are followed is enough"}
+	on = slices.DeleteFunc(on, func(on string) bool {
+		db, _, _ := strings.Cut(strings.ReplaceAll(on, "`", ""), ".")
+		return slices.Contains([]string{"mysql", "sys", "performance_schema", "information_schema"}, db)
+	})
+	switch {
+	case len(on) == 0:
+		p.Status, p.Have = Missing, "missing"
+		p.Remedy = fmt.Sprintf("GRANT SELECT ON *.* TO %s;", quoteAccount(account))
+	case slices.Contains(on, "*.*"):
+		p.Have = "SELECT on *.*"
+	case len(on) > 3:
+		p.Have = fmt.Sprintf("SELECT on %s and %d more", strings.Join(on[:3], ", "), len(on)-3)
+	default:
+		p.Have = "SELECT on " + strings.Join(on, ", ")
+	}
+	return p
 }
 
 // checkFilters looks for --binlog-do-db and --binlog-ignore-db: what they drop never comes to a stream.

@@ -246,7 +246,28 @@ func TestCheckNames(t *testing.T) {
 	}
 	require.Empty(t, privilegesMissing("u@%", []string{"GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `u`@`%`"}))
 	require.Empty(t, privilegesMissing("u@%", []string{"GRANT ALL PRIVILEGES ON *.* TO `u`@`%` WITH GRANT OPTION"}))
-	require.Len(t, privilegesMissing("u@%", []string{"GRANT USAGE ON *.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `d`.* TO `u`@`%`"}), 2)
+	require.Len(t, privilegesMissing("u@%", []string{"GRANT USAGE ON *.* TO `u`@`%`", "GRANT SELECT ON `d`.* TO `u`@`%`"}), 2)
+
+	replication := "GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `u`@`%`"
+	for lines, want := range map[[2]string]string{ // of SELECT
+		{}: "missing",
+		{"GRANT SELECT ON *.* TO `u`@`%`", "REVOKE SELECT ON `secret`.* FROM `u`@`%`"}:                  "SELECT on *.*",
+		{"GRANT INSERT ON `d`.* TO `u`@`%`", "GRANT SELECT ON `mysql`.* TO `u`@`%`"}:                    "missing",
+		{"GRANT SELECT, INSERT ON `d`.* TO `u`@`%`", "GRANT INSERT, SELECT ON `e`.`t` TO `u`@`%`"}:      "SELECT on `d`.*, `e`.`t`",
+		{"GRANT SELECT (`id`), INSERT (`a`, `b`) ON `d`.`t` TO `u`@`%`", "GRANT `role`@`%` TO `u`@`%`"}: "SELECT on `d`.`t`",
+		{"GRANT ALL PRIVILEGES ON `d`.* TO `u`@`%` WITH GRANT OPTION"}:                                  "SELECT on `d`.*",
+	} {
+		all := checkPrivileges("u@%", append([]string{replication}, lines[:]...))
+		require.Equal(t, SelectPrivilege, all[3].Want)
+		require.Equal(t, want, all[3].Have, "%v", lines)
+		require.Equal(t, want == "missing", all[3].Status == Missing)
+		require.Equal(t, want == "missing", all[3].Remedy == "GRANT SELECT ON *.* TO 'u'@'%';")
+	}
+	all := checkPrivileges("u@%", []string{replication, "GRANT ALL PRIVILEGES ON *.* TO `u`@`%`"})
+	require.Equal(t, Advised, all[2].Status, "dynamic privileges are listed by themselves")
+	require.Equal(t, "GRANT XA_RECOVER_ADMIN ON *.* TO 'u'@'%';", all[2].Remedy)
+	all = checkPrivileges("u@%", []string{replication, "GRANT BINLOG_ADMIN,XA_RECOVER_ADMIN ON *.* TO `u`@`%`"})
+	require.Equal(t, OK, all[2].Status)
 }
 
 func onlyMissing(all []Precondition) (missing []Precondition) {

@@ -78,7 +78,7 @@ func recent(src *inspect.Source, span *inspect.Span, now time.Time) {
 		return
 	}
 	end := now
-	if !span.Until.IsZero() {
+	if !span.Until.IsZero() && span.Until.Before(now) {
 		end = span.Until
 	}
 	span.Since = end.Add(-defaultSpan)
@@ -176,15 +176,15 @@ func (a *app) binlogTailCmd() *cobra.Command {
 		`Writes each transaction with its rows: text, or with --output json one JSON object per line. Values are text, NULL is null, bytes (and text that is not
 UTF-8) are 0x and hexadecimal digits; of an update, text shows the key and what changed.
 
-Of a server, tail begins now and follows, unless a span says otherwise: --from-gtid or --since begin earlier, --to-gtid, --until and --limit end it.`,
+Of a server, tail begins now and follows: --from-gtid or --since begin earlier (or later), --to-gtid, --until and --limit end it, also where
+that end is still to come. A --to-gtid that the server has already, alone, begins with the log.`,
 		"  braid binlog tail --dsn 'root@tcp(db1:3306)/' --tables 'shop.*' --output json",
 		func(ctx context.Context, src *inspect.Source, span inspect.Span, _ time.Time) error {
 			filter, err := inspect.ParsePatterns(tables)
 			if err != nil {
 				return usageError{fmt.Errorf("--tables: %w", err)}
 			}
-			span.Now = span.From == nil && span.Since.IsZero() && span.To == nil
-			span.Follow = span.Until.IsZero() && span.To == nil
+			span.Now, span.Follow = span.From == nil && span.Since.IsZero(), true
 			return a.binlogTail(ctx, src, span, filter)
 		})
 	cmd.Flags().StringSliceVar(&tables, "tables", nil, "only these tables: db.table, with * and ? as wildcards")

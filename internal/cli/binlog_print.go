@@ -258,7 +258,7 @@ func (a *app) topBefore(ctx context.Context, src *inspect.Source, span inspect.S
 	if start.IsZero() {
 		start = sum.First
 	}
-	if end.IsZero() || sum.Limited || span.To != nil {
+	if end.IsZero() || end.After(now) || sum.Limited || span.To != nil {
 		if end = sum.Last; len(src.Files) == 0 && span.To == nil && !sum.Limited {
 			end = now
 		}

@@ -294,7 +294,17 @@ func TestCheckSource(t *testing.T) {
 	require.Equal(t, 3, code, errw)
 	require.Contains(t, out, "GRANT REPLICATION SLAVE ON *.* TO 'weak'@'%';")
 	require.Contains(t, out, "SET PERSIST binlog_row_image='FULL';")
-	require.Contains(t, out, "3 missing")
+	require.Contains(t, out, "4 missing")
+	require.Regexp(t, `(?m)^privilege +missing +missing +SELECT on the tables$`, out)
+	require.Regexp(t, `(?m)^privilege +advised +missing +XA_RECOVER_ADMIN$`, out)
+	for _, grant := range []string{"SELECT ON d.*", "REPLICATION SLAVE, REPLICATION CLIENT ON *.*", "XA_RECOVER_ADMIN ON *.*"} {
+		sqlExec(t, conn, "GRANT "+grant+" TO weak")
+	}
+	_, out, _ = run(t, "check", "source", weak)
+	require.Contains(t, out, "1 missing", "the setting")
+	require.NotContains(t, out, "GRANT")
+	require.Regexp(t, "(?m)^privilege +ok +SELECT on `d`\\.\\* +SELECT on the tables$", out)
+	sqlExec(t, conn, "REVOKE ALL PRIVILEGES, GRANT OPTION FROM weak")
 
 	code, out, _ = run(t, "check", "source", "-o", "json", "--dsn", weak)
 	require.Equal(t, 3, code)

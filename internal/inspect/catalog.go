@@ -19,6 +19,8 @@ type Table struct {
 	// Keyless: nothing identifies a row, as far as the definition tells.
 	Keyless bool
 	Opaque  string // why its rows cannot be read; Def is nil then
+	// Unnamed: the log has no column names. Those of Def are the server's, as the table is now, and fit by their types.
+	Unnamed bool
 
 	decoder *rowimage.Decoder
 }
@@ -76,8 +78,9 @@ func (c *catalog) compile(ctx context.Context, tm *binlog.TableMap) (*Table, err
 	if t.Server = t.Def != nil && parsed.Fits(t.Def) == nil; !t.Server {
 		t.Def = define(parsed)
 	}
+	t.Unnamed = t.Server && !parsed.Named
 	t.Keyless = len(t.Def.KeyColumns()) == 0 && (t.Server || parsed.Named)
-	if old := c.latest[name]; old != nil && old.Server == t.Server && (old.Def == t.Def || reflect.DeepEqual(old.Def, t.Def)) {
+	if old := c.latest[name]; old != nil && old.Server == t.Server && old.Unnamed == t.Unnamed && (old.Def == t.Def || reflect.DeepEqual(old.Def, t.Def)) {
 		return old, nil
 	}
 	if t.decoder, err = parsed.Decoder(t.Def); err != nil {

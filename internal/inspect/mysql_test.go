@@ -105,7 +105,10 @@ func TestDefinitions(t *testing.T) {
 	require.Equal(t, "text", update["before"].(map[string]any)["vc"])
 	require.Nil(t, update["after"].(map[string]any)["vc"])
 
+	from = s.position()
 	s.exec("SET GLOBAL binlog_row_metadata='MINIMAL'", everyValue)
+	_, sum = tail(t, s.live(), Span{From: from})
+	require.Equal(t, []string{unnamedNote}, sum.Notes, "the names are those of the table as it is now")
 	files, _ = tail(t, &Source{Files: []string{s.file()}}, Span{})
 	after := files[len(files)-1]["rows"].([]any)[0].(map[string]any)["after"].(map[string]any)
 	require.Equal(t, "18446744073709551615", after["@1"])

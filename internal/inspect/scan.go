@@ -74,6 +74,7 @@ type scan struct {
 	seen    gtid.Set     // of what is wanted
 	uses    map[*Table]int
 	noted   map[string]bool
+	until   <-chan time.Time // Span.Until of a log that is followed; nil before it is waited for
 }
 
 var errEnd = errors.New("end of the span")
@@ -106,7 +107,7 @@ func (sc *scan) run(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		ev, err := binlog.Next(ctx, sc.log.reader)
+		ev, err := sc.next(ctx)
 		if err != nil {
 			return err
 		}
@@ -114,6 +115,42 @@ func (sc *scan) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// next waits for the next event. When Span.Until passes, the log that is followed gets an end.
+func (sc *scan) next(ctx context.Context) (binlog.Event, error) {
+	for {
+		ev, err := sc.log.reader.Poll()
+		if ev != nil || err != nil {
+			return ev, err
+		}
+		if sc.log.due != nil && sc.until == nil {
+			if err := sc.awaitUntil(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		select {
+		case <-sc.log.reader.Ready():
+		case <-sc.until:
+			sc.until = nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (sc *scan) awaitUntil(ctx context.Context) error {
+	rest, end, err := sc.log.due(ctx)
+	if err != nil {
+		return err
+	}
+	if end != nil {
+		sc.log.due, sc.log.end = nil, end
+		return nil
+	}
+	sc.until = time.After(rest)
+	return nil
 }
 
 func (sc *scan) event(ctx context.Context, ev binlog.Event) error {
@@ -196,6 +233,9 @@ func (sc *scan) open(stamp binlog.Stamp, id, prepared string, commitUS int64, fi
 	return sc.sink.Begin(sc.trx)
 }
 
+const unnamedNote = "the log has no column names (binlog_row_metadata=MINIMAL): columns have the names and keys of the tables as they are now; " +
+	"of rows from before a DDL that kept the types, values may stand under the name of another column"
+
 func (sc *scan) rows(ctx context.Context, rows *binlog.Rows) error {
 	table, err := sc.catalog.table(ctx, rows.Table)
 	if err != nil {
@@ -207,6 +247,9 @@ func (sc *scan) rows(ctx context.Context, rows *binlog.Rows) error {
 	}
 	if e.Opaque != "" {
 		sc.note(fmt.Sprintf("rows of %s are counted by event, not one by one: %s", table.Name, e.Opaque))
+	}
+	if table.Unnamed {
+		sc.note(unnamedNote)
 	}
 	i, known := sc.uses[table]
 	if !known {

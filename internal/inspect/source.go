@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"braid/internal/base/errs"
@@ -22,12 +23,12 @@ type Source struct {
 // Span is a part of a log. All conditions hold at once; the zero Span is the whole log.
 type Span struct {
 	From   *gtid.Set // begin after these transactions
-	To     *gtid.Set // end when these have passed
+	To     *gtid.Set // end when these have passed; with Follow, also if the server does not have them yet
 	Since  time.Time // committed at this time or later, by the clock of the server whose log it is
 	Until  time.Time // and before this one
 	Limit  int       // that many transactions at most; 0 is no limit
-	Now    bool      // begin at the end of a server's log
-	Follow bool      // do not end with a server's log, but wait for more
+	Now    bool      // begin at the end of a server's log, unless To is in it already
+	Follow bool      // do not end with a server's log, but wait for more, as long as To and Until have not passed
 }
 
 // opened is a log that is ready to be read.
@@ -36,9 +37,11 @@ type opened struct {
 	end    *binlog.Coordinates // where to stop; nil: at the end of the files, or never
 	wanted gtid.Set            // of Span.To: what must pass before the end
 	load   func(ctx context.Context, db, table string) (*schema.Table, error)
-	empty  bool // nothing can be in the span
-	notes  []string
-	close  func()
+	// due says how long it is to Span.Until by the server's clock, and once that has passed, where the log ended; nil: nothing to wait for.
+	due   func(ctx context.Context) (rest time.Duration, end *binlog.Coordinates, err error)
+	empty bool // nothing can be in the span
+	notes []string
+	close func()
 }
 
 func (s *Source) open(ctx context.Context, span *Span, follow func(db, table string) bool) (*opened, error) {
@@ -63,19 +66,19 @@ func (s *Source) openServer(ctx context.Context, span *Span, follow func(db, tab
 	if err := s.preflight(ctx); err != nil {
 		return nil, err
 	}
-	conn, err := sqlconn.Dial(ctx, s.DB)
-	if err != nil {
-		return nil, errs.New(errs.MySQLUnreachable, err, "binlog of %s", s.DB.Addr)
+	pool := sqlconn.NewPool(s.DB, 1) // a log may be followed for days: a connection that was lost meanwhile is made again
+	o := &opened{close: pool.Close}
+	o.load = func(ctx context.Context, db, table string) (def *schema.Table, err error) {
+		err = pool.Do(ctx, func(conn *sqlconn.Conn) error {
+			tables, err := schema.Load(ctx, conn, db, []string{table})
+			if err == nil {
+				def = tables[0]
+			}
+			return err
+		})
+		return def, err
 	}
-	o := &opened{close: func() { conn.Close() }}
-	o.load = func(ctx context.Context, db, table string) (*schema.Table, error) {
-		tables, err := schema.Load(ctx, conn, db, []string{table})
-		if err != nil {
-			return nil, err
-		}
-		return tables[0], nil
-	}
-	if err := s.begin(ctx, conn, span, follow, o); err != nil {
+	if err := pool.Do(ctx, func(conn *sqlconn.Conn) error { return s.begin(ctx, conn, pool, span, follow, o) }); err != nil {
 		o.close()
 		return nil, err
 	}
@@ -97,15 +100,35 @@ func (s *Source) preflight(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	missing = slices.DeleteFunc(missing, func(p binlog.Precondition) bool { return !slices.Contains(needed, p.Name) })
+	missing = slices.DeleteFunc(missing, func(p binlog.Precondition) bool {
+		return !slices.Contains(needed, p.Name) || p.Want == binlog.SelectPrivilege
+	})
 	return binlog.Preconditions(s.DB.Addr, missing)
 }
 
 // begin finds the position of the span's beginning and its end, and opens the reader.
-func (s *Source) begin(ctx context.Context, conn *sqlconn.Conn, span *Span, follow func(db, table string) bool, o *opened) error {
+func (s *Source) begin(ctx context.Context, conn *sqlconn.Conn, later *sqlconn.Pool, span *Span, follow func(db, table string) bool, o *opened) error {
 	executed, purged, err := binlog.Executed(ctx, conn)
 	if err != nil {
 		return fmt.Errorf("binlog of %s: %w", s.DB.Addr, err)
+	}
+	now, err := serverTime(ctx, conn)
+	if err != nil {
+		return fmt.Errorf("binlog of %s: %w", s.DB.Addr, err)
+	}
+	had := span.To != nil && executed.Contains(*span.To)
+	span.Now = span.Now && !had
+	span.Follow = span.Follow && !had && (span.Until.IsZero() || span.Until.After(now))
+	if !span.Follow {
+		o.early(span, executed, now)
+	} else if !span.Until.IsZero() {
+		o.due = func(ctx context.Context) (rest time.Duration, end *binlog.Coordinates, err error) {
+			err = later.Do(ctx, func(conn *sqlconn.Conn) error {
+				rest, end, err = due(ctx, conn, span.Until)
+				return err
+			})
+			return rest, end, err
+		}
 	}
 	position, err := s.position(ctx, span, executed, purged, o)
 	if err != nil {
@@ -140,6 +163,46 @@ func (s *Source) begin(ctx context.Context, conn *sqlconn.Conn, span *Span, foll
 		closeConn()
 	}
 	return nil
+}
+
+// early notes which ends of a span that is not followed lie in the future: the log is read as far as it is.
+func (o *opened) early(span *Span, executed gtid.Set, now time.Time) {
+	if span.Since.After(now) {
+		o.notes = append(o.notes, "--since lies in the future by the server's clock: nothing is there yet")
+	}
+	if span.Until.After(now) {
+		o.notes = append(o.notes, "--until lies in the future by the server's clock: the log was read up to now")
+	}
+	if span.To == nil {
+		return
+	}
+	if missing := span.To.Subtract(executed); !missing.Empty() {
+		o.notes = append(o.notes, fmt.Sprintf("the server does not have %d transactions of --to-gtid: %s", missing.Count(), missing))
+	}
+}
+
+// serverTime is the time by the server's clock.
+func serverTime(ctx context.Context, conn *sqlconn.Conn) (time.Time, error) {
+	res, err := conn.Query(ctx, "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))")
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the server's clock: %w", err)
+	}
+	us, err := strconv.ParseInt(string(res.Rows[0][0]), 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the server's clock: %w", err)
+	}
+	return time.UnixMicro(us), nil
+}
+
+// due is opened.due. A transaction is stamped while it is written to the log, under the lock that telling the log's end takes: nothing that
+// is stamped earlier comes behind an end that was told later.
+func due(ctx context.Context, conn *sqlconn.Conn, until time.Time) (rest time.Duration, end *binlog.Coordinates, err error) {
+	now, err := serverTime(ctx, conn)
+	if err != nil || now.Before(until) {
+		return until.Sub(now), nil, err
+	}
+	at, err := binlog.End(ctx, conn)
+	return 0, &at, err
 }
 
 // position is where to begin to read. What was purged counts as read: the span begins where the log does, and a note says so.

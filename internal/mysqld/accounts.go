@@ -61,6 +61,7 @@ var grants = []grant{
 		"the GTIDs of a commit that spans shards (CREATE lets the grant come before the table)"},
 	{ReplUser, "REPLICATION SLAVE", "*.*", Version{}, "the binlog dump"},
 	{ReplUser, "REPLICATION CLIENT", "*.*", Version{}, "the binlog's end, which closes a window"},
+	{ReplUser, "XA_RECOVER_ADMIN", "*.*", Version{}, "a stream begins when no XA transaction is prepared"},
 	{ReplUser, "SELECT, SHOW VIEW, TRIGGER", keyspaceDB, Version{}, "chunks and table definitions"},
 	{ReplUser, "SELECT", sidecarDB, Version{}, "table definitions of the sidecar, whose changes are in the binlog too"},
 }

@@ -116,7 +116,7 @@ func torture(t *testing.T, c combination, seed uint64, length time.Duration) {
 		}
 	}
 	for _, host := range []string{"127.0.0.1", "localhost"} { // for --without-key lock, and to begin when no XA transaction is prepared
-		mysqldtest.Exec(t, o.source, "SET sql_log_bin=0", fmt.Sprintf("GRANT LOCK TABLES, XA_RECOVER_ADMIN ON *.* TO %s@'%s'", mysqld.ReplUser, host))
+		mysqldtest.Exec(t, o.source, "SET sql_log_bin=0", fmt.Sprintf("GRANT LOCK TABLES ON *.* TO %s@'%s'", mysqld.ReplUser, host))
 	}
 	// MySQL 9.7 that is killed in an XA COMMIT may forget the prepared transaction without a word in its log, and then nobody can be equal
 	// to it: a source with XA transactions is restarted cleanly.
