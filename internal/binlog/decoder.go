@@ -18,8 +18,8 @@ import (
 const (
 	// maxFragment bounds the row bytes that are held before a part of a transaction is yielded.
 	maxFragment = 1 << 20
-	// maxPrepared bounds the row bytes of all prepared XA transactions, which must be held until their XA COMMIT.
-	maxPrepared = 256 << 20
+	// maxPrepared bounds the row bytes of all prepared XA transactions that are held until their XA COMMIT. What is more is read again then.
+	maxPrepared = 64 << 20
 	// maxTableMaps bounds the cache of table maps; ids grow with every DDL and every reopening of a table.
 	maxTableMaps = 4096
 )
@@ -35,7 +35,12 @@ type decoder struct {
 	own     transaction  // what trx points to, unless it is held
 	held    map[string]*transaction
 	heldLen int
-	payload *payload // a compressed transaction that is being read, or nil
+	most    int    // of heldLen
+	path    string // of the file that is read; empty: it is not one of our own
+	reread  func(*transaction) (part, error)
+	again   *again    // a prepared part that is read again, or nil
+	rereads gtid.GTID // of the prepared part that this decoder reads again
+	payload *payload  // a compressed transaction that is being read, or nil
 	zip     *zstd.Decoder
 	text    []byte // text of the statement whose rows come next, where the log has it
 	cost    int    // bytes that what was decoded keeps, since takeCost
@@ -96,8 +101,11 @@ type transaction struct {
 	gtid     string
 	prepared *transaction // of an XA COMMIT: what was prepared
 	commitUS int64
-	begun    bool   // BEGIN or XA START was seen; otherwise the next statement is the whole group
-	xid      string // of an XA transaction
+	begun    bool        // BEGIN or XA START was seen; otherwise the next statement is the whole group
+	xid      string      // of an XA transaction
+	dropped  bool        // of a prepared part: its rows were too many to hold
+	path     string      // likewise: of the file that it is in, see decoder
+	begin    Coordinates // behind its GTID event
 	rows     []Rows
 	texts    []Statement
 	other    *Statement // see Transaction.Other
@@ -109,7 +117,7 @@ type transaction struct {
 }
 
 func newDecoder(follow func(db, table string) bool) *decoder {
-	return &decoder{follow: follow, tables: map[uint64]*mapped{}, held: map[string]*transaction{}}
+	return &decoder{follow: follow, tables: map[uint64]*mapped{}, held: map[string]*transaction{}, most: maxPrepared}
 }
 
 // take returns the next finished event, or nil.
@@ -305,7 +313,7 @@ func (d *decoder) gtid(ev rawEvent) error {
 		id: g.id, gtid: d.names.of(g.id, ev.header.EventType), commitUS: int64(us), Stamp: Stamp{
 			LastCommitted: g.lastCommitted, Sequence: g.sequence, Length: g.length, Server: ev.header.ServerID,
 			LoggedUS: int64(cmp.Or(g.immediate, us)),
-		},
+		}, begin: d.coords,
 	}
 	d.trx = &d.own
 	return nil
@@ -401,6 +409,10 @@ func (d *decoder) rows(kind RowsKind, body []byte, partial bool) error {
 
 // keep adds rows to the open transaction.
 func (d *decoder) keep(t *transaction, r Rows) error {
+	if t.xid != "" && (t.dropped || d.heldLen+t.bytes+len(r.Body) > d.most) {
+		t.dropped, t.rows, t.bytes = true, nil, 0
+		return nil
+	}
 	if t.xid != "" { // it may be held for days, the buffer that it came in is larger than it is
 		r.Body, r.Query = bytes.Clone(r.Body), bytes.Clone(r.Query)
 	}
@@ -410,10 +422,7 @@ func (d *decoder) keep(t *transaction, r Rows) error {
 	t.rows = append(t.rows, r)
 	t.bytes += len(r.Body)
 	d.kept = d.kept || t.xid == ""
-	if t.xid != "" {
-		return d.boundHeld(t)
-	}
-	if t.bytes >= maxFragment {
+	if t.xid == "" && t.bytes >= maxFragment {
 		tx := d.room.transaction(t.bytes)
 		*tx = Transaction{
 			Stamp: t.Stamp, GTID: t.gtid, CommitUS: t.commitUS, Rows: t.rows, First: !t.cut, End: d.coords, id: t.id, events: t.events, left: t.left,

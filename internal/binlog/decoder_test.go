@@ -2,6 +2,8 @@ package binlog
 
 import (
 	"encoding/binary"
+	"io"
+	"slices"
 	"testing"
 
 	"github.com/go-mysql-org/go-mysql/replication"
@@ -205,30 +207,61 @@ func TestXA(t *testing.T) {
 	}, have)
 }
 
-// TestTooMuchPrepared: what XA transactions hold is bounded. The error does not send anybody to what cannot help.
-func TestTooMuchPrepared(t *testing.T) {
-	d := newDecoder(all)
-	s := (&script{}).gtid(1).query("XA START X'61',X'',1").insert(7, "t", "a").query("XA END X'61',X'',1").xaPrepare(0, "a").
-		gtid(2).query("XA START X'62',X'',1").insert(7, "t", "b")
-	n := len(s.events) - 1
-	for _, ev := range s.events[:n] {
-		require.NoError(t, d.decode(ev))
-	}
-	room := maxPrepared - d.heldLen - len(s.events[n].body)
-	d.heldLen += room
-	require.NoError(t, d.decode(s.events[n]), "all that there is room for")
-	var r *Refusal
-	require.ErrorAs(t, d.decode(s.events[n]), &r)
-	require.Equal(t, gtidOf("2"), r.GTID)
-	require.Contains(t, r.Reason, "256 MiB")
-	require.Contains(t, r.Remedy, "copy the tables again")
-	require.NotContains(t, r.Remedy, "start the stream again")
+// eventPart is a part that is in memory.
+type eventPart struct{ events []rawEvent }
 
-	d = newDecoder(func(string, string) bool { return false })
-	d.heldLen = maxPrepared
-	for _, ev := range s.events {
-		require.NoError(t, d.decode(ev), "rows that nobody follows are not held")
+func (p *eventPart) next() (ev rawEvent, err error) {
+	if len(p.events) == 0 {
+		return ev, io.EOF
 	}
+	ev, p.events = p.events[0], p.events[1:]
+	return ev, nil
+}
+func (p *eventPart) keep()  {}
+func (p *eventPart) close() { p.events = nil }
+
+// TestPreparedIsBounded: what XA transactions hold is bounded. What is more is read again at the XA COMMIT.
+func TestPreparedIsBounded(t *testing.T) {
+	s := (&script{}).gtid(1).query("XA START X'61',X'',1").insert(7, "t", "a").query("XA END X'61',X'',1").xaPrepare(0, "a").
+		gtid(2).query("XA START X'62',X'',1").insert(7, "t", "b").insert(7, "other", "none").insert(7, "t", "c").query("XA END X'62',X'',1").xaPrepare(0, "b").
+		gtid(3).query("XA START X'63',X'',1").insert(7, "t", "d").query("XA END X'63',X'',1").xaPrepare(0, "c").
+		gtid(4).query("XA COMMIT X'62',X'',1").
+		gtid(5).query("XA ROLLBACK X'63',X'',1").
+		gtid(6).query("XA COMMIT X'61',X'',1")
+	d := newDecoder(func(_, table string) bool { return table == "t" })
+	row := len((&script{}).insert(7, "t", "a").events[1].body)
+	d.most = 2*row + row/2
+	rereads := 0
+	d.reread = func(of *transaction) (part, error) {
+		rereads++
+		require.Equal(t, gtidOf("2"), of.gtid)
+		return &eventPart{slices.Clone(s.events)}, nil
+	}
+	var got []Event
+	for _, ev := range s.events {
+		require.NoError(t, d.decode(ev))
+		for d.again != nil {
+			require.NoError(t, d.nextAgain())
+		}
+		for ev := d.take(); ev != nil; ev = d.take() {
+			if _, mark := ev.(*Mark); !mark {
+				got = append(got, ev)
+			}
+		}
+		require.LessOrEqual(t, d.heldLen, d.most)
+	}
+	require.Equal(t, 1, rereads)
+	require.Len(t, got, 3)
+	tx := got[0].(*Transaction)
+	require.Equal(t, []string{gtidOf("4"), gtidOf("2")}, []string{tx.GTID, tx.Prepared})
+	require.True(t, tx.First && tx.Last)
+	require.Len(t, tx.Rows, 2)
+	require.Contains(t, string(tx.Rows[0].Body), "b")
+	require.Contains(t, string(tx.Rows[1].Body), "c")
+	require.Equal(t, gtidOf("3"), got[1].(*Transaction).Prepared)
+	require.Empty(t, got[1].(*Transaction).Rows, "it was rolled back")
+	require.Len(t, got[2].(*Transaction).Rows, 1)
+	require.Zero(t, d.heldLen)
 }
 
 func TestCreateTableSelect(t *testing.T) {

@@ -37,7 +37,8 @@
 //     Refusal that names the event, its GTID and the remedy. Nothing that could change a followed row is passed over in silence.
 //   - B2: the GTIDs that a Reader yields, added to the position it was opened with, are a position from which another Reader
 //     goes on without gap or repetition. The prepared part of an XA transaction is held back, and its GTID with it, until the
-//     XA COMMIT; then one Transaction carries the GTIDs of both.
+//     XA COMMIT; then one Transaction carries the GTIDs of both. What is too much to hold (64 MiB for all that are prepared) is read again
+//     from the source then, over a connection of its own: docs/decisions/016.
 //   - B3: coordinates never run ahead of what was yielded.
 //   - B4: a Reader is opened only at a position that the source can serve: gtid_purged ⊆ position ⊆ gtid_executed.
 //   - B5: a reader that is slower than another never slows it. Memory is bounded: a ring for a hub, a queue for a connection of a

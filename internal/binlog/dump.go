@@ -23,6 +23,8 @@ type Config struct {
 	Lenient bool
 	// QueueBytes bounds what is read ahead; 0 is 8 MiB.
 	QueueBytes int
+
+	held int // see feed
 }
 
 const defaultQueueBytes = 8 << 20
@@ -45,13 +47,13 @@ func Open(ctx context.Context, cfg Config) (Reader, error) {
 		return nil, err
 	}
 	ctx, d.cancel = context.WithCancel(context.Background())
-	d.done.Go(func() { d.queue.fail(d.feed.explain(ctx, d.feed.read())) })
+	d.done.Go(func() { d.queue.fail(d.feed.explain(ctx, d.feed.read(ctx))) })
 	return d, nil
 }
 
 func newDump(cfg Config) *dump {
 	d := &dump{queue: newQueue(cmp.Or(cfg.QueueBytes, defaultQueueBytes))}
-	d.feed = &feed{db: cfg.DB, follow: cfg.Follow, lenient: cfg.Lenient, sink: d.queue, position: cfg.Position}
+	d.feed = &feed{db: cfg.DB, follow: cfg.Follow, lenient: cfg.Lenient, sink: d.queue, position: cfg.Position, held: cfg.held}
 	d.cancel = func() {}
 	return d
 }

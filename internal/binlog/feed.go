@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ type feed struct {
 	follow  func(db, table string) bool
 	changes *atomic.Uint64 // see decoder
 	lenient bool
+	held    int // see decoder.most; 0: maxPrepared
 	sink    sink
 
 	// Owned by the goroutine that reads.
@@ -41,6 +43,7 @@ type feed struct {
 	mu struct {
 		sync.Mutex
 		wire        *wire
+		part        *wire // see again
 		closed      bool
 		interrupted bool // run returns, to be called again
 	}
@@ -55,8 +58,7 @@ func (f *feed) open(ctx context.Context) error {
 	}
 	if f.server != "" && f.server != w.server {
 		w.sock.Close()
-		return errs.New(errs.StreamFailed, nil, "binlog of %s: another server answers there: its UUID is %s, it was %s", f.db.Addr, w.server, f.server).
-			With("Start the stream again: it goes on where it was, if the server has the same transactions.")
+		return f.another(w)
 	}
 	if err := w.dump(position); err != nil {
 		w.sock.Close()
@@ -75,11 +77,18 @@ func (f *feed) open(ctx context.Context) error {
 	return nil
 }
 
+func (f *feed) another(w *wire) error {
+	return errs.New(errs.StreamFailed, nil, "binlog of %s: another server answers there: its UUID is %s, it was %s", f.db.Addr, w.server, f.server).
+		With("Start the stream again: it goes on where it was, if the server has the same transactions.")
+}
+
 // read decodes until the connection ends, or the sink or the decoder refuses.
-func (f *feed) read() error {
+func (f *feed) read(ctx context.Context) error {
 	defer f.wire.sock.Close()
 	dec := newDecoder(f.follow)
-	dec.changes, dec.lenient, dec.done = f.changes, f.lenient, f.done
+	dec.changes, dec.lenient, dec.done, dec.most = f.changes, f.lenient, f.done, cmp.Or(f.held, maxPrepared)
+	dec.reread = func(of *transaction) (part, error) { return f.reread(ctx, of) }
+	defer dec.closeAgain()
 	for {
 		ev, err := f.wire.next()
 		if err != nil {
@@ -100,10 +109,16 @@ func (f *feed) decode(dec *decoder, ev rawEvent) error {
 		if passed := f.pass(dec); passed != nil {
 			return passed
 		}
-		if err != nil || dec.payload == nil {
+		switch {
+		case err != nil:
 			return err
+		case dec.payload != nil:
+			err = dec.nextInner()
+		case dec.again != nil:
+			err = dec.nextAgain()
+		default:
+			return nil
 		}
-		err = dec.nextInner()
 	}
 }
 
@@ -179,7 +194,7 @@ func (f *feed) run(ctx context.Context) error {
 			}
 		}
 		before, done, opened := f.reached(), f.done, time.Now()
-		err := f.explain(ctx, f.read())
+		err := f.explain(ctx, f.read(ctx))
 		f.wire = nil
 		if f.lasting(ctx, err) {
 			return err
@@ -284,8 +299,10 @@ func (f *feed) hangUp(final bool) {
 	defer f.mu.Unlock()
 	f.mu.closed = f.mu.closed || final
 	f.mu.interrupted = true
-	if f.mu.wire != nil {
-		f.mu.wire.sock.Close()
+	for _, w := range []*wire{f.mu.wire, f.mu.part} {
+		if w != nil {
+			w.sock.Close()
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package binlog
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type file struct {
 	mu struct {
 		sync.Mutex
 		open   *os.File
+		part   *file // see again
 		closed bool
 	}
 	from   *bufio.Reader
@@ -59,7 +61,7 @@ func OpenFile(paths []string, cfg Config) (Reader, error) {
 		return nil, errs.New(errs.BadInput, nil, "no binlog file is named")
 	}
 	f := &file{paths: paths, dec: newDecoder(cfg.Follow), always: make(chan struct{})}
-	f.dec.lenient = cfg.Lenient
+	f.dec.lenient, f.dec.reread, f.dec.most = cfg.Lenient, f.reread, cmp.Or(cfg.held, maxPrepared)
 	close(f.always)
 	if err := f.next(); err != nil {
 		return nil, err
@@ -75,6 +77,10 @@ func (f *file) Poll() (Event, error) {
 		}
 		if f.dec.payload != nil {
 			f.err = f.dec.nextInner()
+			continue
+		}
+		if f.dec.again != nil {
+			f.err = f.dec.nextAgain()
 			continue
 		}
 		f.err = f.step()
@@ -93,6 +99,9 @@ func (f *file) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.mu.closed = true
+	if f.mu.part != nil {
+		f.mu.part.Close()
+	}
 	if f.mu.open == nil {
 		return nil
 	}
@@ -119,6 +128,7 @@ func (f *file) next() error {
 	if info.IsDir() {
 		return errs.New(errs.BadInput, nil, "%s is a directory, not a binlog file", path)
 	}
+	f.dec.path = path
 	f.path, f.size, f.sums, f.inUse = path, info.Size(), checksumNone, false
 	f.from = bufio.NewReaderSize(h, 256<<10)
 	var magic [4]byte

@@ -20,6 +20,8 @@ type HubConfig struct {
 	RingBytes int            // 0: 64 MiB
 	Grace     time.Duration  // how long the connection stays when the last reader has left; 0: timeouts.HubGrace
 	Log       *slog.Logger
+
+	held int // see feed
 }
 
 // Hub reads one source once for any number of readers. It connects when the first reader comes and ends its connection some time
@@ -151,7 +153,7 @@ func (h *Hub) current(position gtid.Set) (r *run, made bool) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r = &run{ring: newRing(h.cfg.RingBytes, position), cancel: cancel, ready: make(chan struct{})}
-	r.feed = &feed{db: h.cfg.DB, follow: h.wanted, changes: &h.changes, sink: r.ring, position: position}
+	r.feed = &feed{db: h.cfg.DB, follow: h.wanted, changes: &h.changes, sink: r.ring, position: position, held: h.cfg.held}
 	h.mu.run = r
 	h.done.Go(func() {
 		err := h.drive(ctx, r)

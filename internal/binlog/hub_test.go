@@ -389,15 +389,21 @@ func heapInUse() int {
 	return int(m.HeapAlloc)
 }
 
+// hugeSize is BRAID_HUGE_MB, or otherwise.
+func hugeSize(t *testing.T, otherwise int) int {
+	s := os.Getenv("BRAID_HUGE_MB")
+	if s == "" {
+		return otherwise
+	}
+	size, err := strconv.Atoi(s)
+	require.NoError(t, err)
+	return size
+}
+
 // TestHugeTransaction: a transaction that is much larger than the ring passes in fragments, and memory does not grow with it.
 // BRAID_HUGE_MB=2048 is the full size; the bounds are the same.
 func TestHugeTransaction(t *testing.T) {
-	size := 256
-	if s := os.Getenv("BRAID_HUGE_MB"); s != "" {
-		var err error
-		size, err = strconv.Atoi(s)
-		require.NoError(t, err)
-	}
+	size := hugeSize(t, 256)
 	srv := mysqldtest.New(t, mysqldtest.Options{Options: []string{"max_binlog_cache_size=8G", "binlog_cache_size=1M", "innodb_redo_log_capacity=512M"}})
 	conn := dial(t, srv, "")
 	exec(t, conn, "CREATE DATABASE d", "USE d", hubTable)

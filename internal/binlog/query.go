@@ -105,7 +105,9 @@ func (d *decoder) alone(st statement, e *replication.QueryEvent, seconds uint32)
 	case st.kind == stmtBegin:
 		t.begun = true
 	case st.kind == stmtXAStart:
-		t.begun, t.xid = true, st.xid
+		if t.begun = true; t.id != d.rereads {
+			t.xid = st.xid
+		}
 	case st.kind == stmtDDL && st.rows:
 		t.begun = true
 		d.createSelect(st, e, seconds)

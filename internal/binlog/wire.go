@@ -61,6 +61,11 @@ func dialWire(ctx context.Context, db sqlconn.Config, position *gtid.Set) (*wire
 	if err != nil {
 		return nil, errs.New(errs.MySQLUnreachable, err, "binlog of %s", db.Addr)
 	}
+	return prepareWire(ctx, db, conn, position)
+}
+
+// prepareWire makes a dump connection of a session.
+func prepareWire(ctx context.Context, db sqlconn.Config, conn *sqlconn.Conn, position *gtid.Set) (*wire, error) {
 	w := &wire{addr: db.Addr, heard: new(atomic.Int64)}
 	if err := w.prepare(ctx, conn, position); err != nil {
 		conn.Close()

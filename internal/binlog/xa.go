@@ -7,19 +7,19 @@ import (
 )
 
 // xaPrepare ends the first part of an XA transaction. Its rows are not visible on the source before XA COMMIT, which may come in
-// another file, days later: they are held, and the GTID of the part stays out of the position (B2).
+// another file, days later: they are held, and the GTID of the part stays out of the position (B2). What is too much to hold is read again then.
 func (d *decoder) xaPrepare(body []byte) error {
 	onePhase, xid, ok := parseXAPrepare(body)
 	if !ok || d.trx == nil {
 		return d.malformed("XA_PREPARE", nil)
 	}
-	if onePhase {
+	if onePhase || d.trx.id == d.rereads {
 		return d.commit("XA_PREPARE")
 	}
 	held := *d.trx
 	t := &held
 	d.trx = nil
-	t.xid = xid
+	t.xid, t.path = xid, d.path
 	d.held[xid] = t
 	d.heldLen += t.bytes
 	d.yield(&Mark{End: d.coords})
@@ -38,6 +38,9 @@ func (d *decoder) xaCommit(xid string) error {
 	}
 	end := d.trx
 	d.trx = nil
+	if t.dropped || d.done.gtid == end.gtid { // parts were passed on before a cut: only the log has it in the same parts
+		return d.readAgain(t, end)
+	}
 	end.prepared, end.rows, end.bytes, end.texts, end.events = t, t.rows, t.bytes, t.texts, t.events
 	end.Length += t.Length
 	d.cost += t.bytes // it was not with its own event any more
@@ -61,16 +64,6 @@ func (d *decoder) release(xid string) *transaction {
 		d.heldLen -= t.bytes
 	}
 	return t
-}
-
-// boundHeld keeps the memory of prepared transactions, t included, under a bound. To end them on the source now would not help: at this
-// place of the log they are prepared, whatever comes behind it.
-func (d *decoder) boundHeld(t *transaction) error {
-	if d.heldLen+t.bytes <= maxPrepared {
-		return nil
-	}
-	return d.refuse("ROWS", fmt.Sprintf("the XA transactions that are prepared at this place of the log, with this one, changed more than the %d MiB that a stream can hold until their XA COMMIT", maxPrepared>>20),
-		"no setting raises this, and to end them does not change the log: end them (XA RECOVER lists them), copy the tables again, and have XA transactions on the source change less at a time")
 }
 
 // parseXAPrepare reads the event: one_phase u8, format id u32, lengths of gtrid and bqual u32, and both.
