@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -39,6 +38,7 @@ type follower struct {
 	open     string // GTID of the transaction of which a part has come
 	bodies   int    // row events
 	bytes    int
+	length   uint64 // in the log, of the last transaction
 	commits  int
 }
 
@@ -63,7 +63,7 @@ func (f *follower) take(ev Event) {
 		for _, r := range ev.Rows {
 			f.bytes += len(r.Body)
 		}
-		if ev.Last {
+		if f.length = ev.Length; ev.Last {
 			f.open = ""
 			f.commits++
 			ev.Reach(&f.position)
@@ -419,18 +419,7 @@ func TestHugeTransaction(t *testing.T) {
 	exec(t, conn, "COMMIT")
 	until := executed(t, conn)
 
-	defer debug.SetGCPercent(debug.SetGCPercent(50))
-	base, most := heapInUse(), 0
-	var m runtime.MemStats
-	for i := 0; !f.position.Contains(until); i++ {
-		ev, err := Next(t.Context(), f.reader)
-		require.NoError(t, err)
-		f.take(ev)
-		if i%16 == 0 {
-			runtime.ReadMemStats(&m)
-			most = max(most, int(m.HeapInuse))
-		}
-	}
+	most, base := readHuge(t, f, until)
 	require.Greater(t, f.bytes, size<<20)
 	slow.until(until) // fell off in the middle of it, or before
 	require.Equal(t, f.bytes, slow.bytes)

@@ -13,7 +13,8 @@ import (
 )
 
 // payload is a compressed transaction (binlog_transaction_compression) that is being read. It is decompressed event by event, because
-// a payload of 1 GiB may hold a hundred.
+// a payload of 1 GiB may hold a hundred. What is held is the event as it came (its checksum is at its end), zstd's window (2 MiB at MySQL's
+// default level, 128 MiB at the highest), and one event of those inside.
 type payload struct{ from *bufio.Reader }
 
 const (
@@ -87,6 +88,9 @@ func (d *decoder) nextInner() error {
 	ev, err := d.payload.next()
 	if errors.Is(err, io.EOF) {
 		d.payload = nil
+		if d.zip != nil {
+			return d.zip.Reset(nil) // so that it does not keep the event
+		}
 		return nil
 	}
 	if err != nil {

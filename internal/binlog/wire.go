@@ -1,7 +1,6 @@
 package binlog
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -213,7 +212,7 @@ func (w *wire) packet() ([]byte, error) {
 	if err != nil || whole {
 		return p, err
 	}
-	all := bytes.Clone(p)
+	all := append(make([]byte, 0, packetSize(p)), p...)
 	for !whole && err == nil {
 		if p, whole, err = w.piece(); err == nil {
 			all = append(all, p...)
@@ -221,6 +220,17 @@ func (w *wire) packet() ([]byte, error) {
 	}
 	return all, err
 }
+
+// packetSize is how long a packet will be, by the size of the event that it begins with.
+func packetSize(p []byte) int {
+	if len(p) <= headerSize || p[0] != packetOK {
+		return len(p)
+	}
+	return int(min(parseHeader(p[1:]).EventSize, maxEvent)) + 1
+}
+
+// maxEvent is the size that MySQL gives an event at most. What says that it is larger does not get that much at once.
+const maxEvent = 1<<30 + 1<<20
 
 func (w *wire) piece() (p []byte, whole bool, err error) {
 	if err := w.fill(packetHeader); err != nil {
@@ -248,7 +258,7 @@ func (w *wire) fill(n int) error {
 	}
 	if len(w.slab)-w.r < n {
 		slab := w.slab
-		if w.kept || len(slab) < max(n, maxSlab) {
+		if w.kept || len(slab) < max(n, maxSlab) || len(slab) > maxSlab && n <= maxSlab { // it was for a piece of a large event
 			slab = make([]byte, max(n, min(max(minSlab, 4*len(slab)), maxSlab)))
 		}
 		w.w = copy(slab, w.slab[w.r:w.w])
