@@ -3,6 +3,7 @@ package binlog
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -24,7 +25,8 @@ type Config struct {
 	// QueueBytes bounds what is read ahead; 0 is 8 MiB.
 	QueueBytes int
 
-	held int // see feed
+	held int          // see feed
+	log  *slog.Logger // nil: nobody is told of cuts
 }
 
 const defaultQueueBytes = 8 << 20
@@ -53,7 +55,7 @@ func Open(ctx context.Context, cfg Config) (Reader, error) {
 
 func newDump(cfg Config) *dump {
 	d := &dump{queue: newQueue(cmp.Or(cfg.QueueBytes, defaultQueueBytes))}
-	d.feed = &feed{db: cfg.DB, follow: cfg.Follow, lenient: cfg.Lenient, sink: d.queue, position: cfg.Position, held: cfg.held}
+	d.feed = &feed{db: cfg.DB, follow: cfg.Follow, lenient: cfg.Lenient, sink: d.queue, position: cfg.Position, held: cfg.held, log: cmp.Or(cfg.log, slog.New(slog.DiscardHandler))}
 	d.cancel = func() {}
 	return d
 }

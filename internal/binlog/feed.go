@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,12 +30,14 @@ type feed struct {
 	changes *atomic.Uint64 // see decoder
 	lenient bool
 	held    int // see decoder.most; 0: maxPrepared
+	log     *slog.Logger
 	sink    sink
 
 	// Owned by the goroutine that reads.
 	position gtid.Set // see reached
 	pending  pending
 	done     progress
+	cuts     cuts
 	server   string // UUID of the first server
 	wire     *wire
 
@@ -186,6 +189,7 @@ func (f *feed) run(ctx context.Context) error {
 			if err := f.open(ctx); f.lasting(ctx, err) {
 				return err
 			} else if err != nil {
+				f.cut(err, 0)
 				if err := sleep(ctx, pause); err != nil {
 					return err
 				}
@@ -215,11 +219,39 @@ func (f *feed) run(ctx context.Context) error {
 			return errs.New(errs.StreamFailed, err, "binlog of %s: for %s every connection has ended before it brought anything", f.db.Addr, timeouts.SourceGone).
 				With("Look at what the message names, at the source's error log, and at what is between the source and here. Then start the stream again: it goes on where it was.")
 		}
+		f.cut(err, time.Since(opened))
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
 		pause = min(2*pause, timeouts.RetryMax)
 	}
+}
+
+// cut tells of a connection that has ended, or could not be made, before another is tried. lived is how long it stood.
+func (f *feed) cut(err error, lived time.Duration) {
+	if n, tell := f.cuts.add(time.Now()); tell {
+		f.log.Warn("the connection to the source ended, and is made again", "source", f.db.Addr, "times", n, "lived", lived.Round(time.Millisecond), "error", err)
+	}
+}
+
+// cuts counts connections that have ended. A source whose connections end again and again may bring something each time, and is read on; so it
+// is said, the first time at once, and then every cutsPeriod with how often it was since.
+type cuts struct {
+	n    int // since it was told
+	told time.Time
+}
+
+const cutsPeriod = time.Minute
+
+// add counts one, and reports whether it is to be told, with how many there were.
+func (c *cuts) add(now time.Time) (n int, tell bool) {
+	c.n++
+	if now.Sub(c.told) < cutsPeriod {
+		return 0, false
+	}
+	n = c.n
+	c.n, c.told = 0, now
+	return n, true
 }
 
 // attempts are connections in a row that were made and ended before they brought anything.

@@ -153,7 +153,7 @@ func (h *Hub) current(position gtid.Set) (r *run, made bool) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r = &run{ring: newRing(h.cfg.RingBytes, position), cancel: cancel, ready: make(chan struct{})}
-	r.feed = &feed{db: h.cfg.DB, follow: h.wanted, changes: &h.changes, sink: r.ring, position: position, held: h.cfg.held}
+	r.feed = &feed{db: h.cfg.DB, follow: h.wanted, changes: &h.changes, sink: r.ring, position: position, held: h.cfg.held, log: h.cfg.Log}
 	h.mu.run = r
 	h.done.Go(func() {
 		err := h.drive(ctx, r)

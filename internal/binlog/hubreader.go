@@ -117,7 +117,7 @@ func (r *hubReader) openPrivate(ctx context.Context) error {
 }
 
 func (r *hubReader) newPrivate() *dump {
-	d := newDump(Config{DB: r.hub.cfg.DB, Position: r.mu.position, Follow: r.follow, QueueBytes: privateBytes, held: r.hub.cfg.held})
+	d := newDump(Config{DB: r.hub.cfg.DB, Position: r.mu.position, Follow: r.follow, QueueBytes: privateBytes, held: r.hub.cfg.held, log: r.hub.cfg.Log})
 	d.queue.ready = r.ready
 	d.feed.done = r.mu.done
 	return d

@@ -54,6 +54,9 @@ type Table struct {
 	// order and how their values are stored are right; what the binlog does not tell (ZEROFILL, the kind of a geometry, which columns are
 	// generated, unique keys) may be missing.
 	Derived bool `json:"derived,omitempty"`
+	// Later: the definition is the server's, which may have been ahead of the stream that tells it: what the binlog does not tell of it may be
+	// of a DDL that is still to come.
+	Later bool `json:"later,omitempty"`
 	// CreateStatement is SHOW CREATE TABLE. It makes the same table only under NAMES utf8mb4: under NAMES binary its literals, members
 	// of ENUMs among them, would be taken for bytes in the column's character set.
 	CreateStatement string `json:"create_statement,omitempty"`

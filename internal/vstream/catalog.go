@@ -161,6 +161,7 @@ func (c *catalog) table(ctx context.Context, db, name string) (*table, error) {
 }
 
 func (c *catalog) defineLoaded(l loaded) (*table, error) {
+	l.def.Later = l.until != (binlog.Coordinates{}) && !c.passed().Reaches(l.until)
 	t, err := c.define(l.def)
 	if err == nil {
 		t.until = l.until

@@ -99,10 +99,18 @@ func TestManyTables(t *testing.T) {
 	}
 	until := srv.executed()
 
+	heap := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
 	began = time.Now()
+	before := heap()
 	st, err := srv.local().Open(t.Context(), Start{Position: from.String(), Rules: filter.Rules{Rules: []filter.Rule{{Table: "/.*"}}}})
 	require.NoError(t, err)
 	defer st.Close()
+	opened := time.Since(began)
 	seen, names := map[uint32]int{}, map[string]bool{}
 	for position := from; !position.Contains(until); {
 		items, err := st.Recv()
@@ -128,13 +136,54 @@ func TestManyTables(t *testing.T) {
 		}
 	}
 	took := time.Since(began)
-	t.Logf("read in %v", took)
+	perTable := (heap() - before) / tables
+	t.Logf("%d tables: opened in %v, read in %v, %d bytes a table", tables, opened, took, perTable)
+	require.Less(t, perTable, 64<<10)
 	require.Len(t, seen, tables)
 	require.Len(t, names, tables)
 	for id, n := range seen {
 		require.Equal(t, 2, n, "table %d", id)
 	}
 	require.Less(t, took, time.Minute)
+
+	// A DDL of one table does not have the others' definitions read again.
+	catalog := st.(*stream).catalog
+	source := &counted{definitions: catalog.definitions}
+	catalog.definitions = source
+	began = time.Now()
+	srv.exec("ALTER TABLE t00007 ADD COLUMN w INT DEFAULT 3 FIRST")
+	for at := 0; at < tables; at += 100 {
+		var sql strings.Builder
+		sql.WriteString("BEGIN")
+		for i := range 100 {
+			fmt.Fprintf(&sql, ";UPDATE t%05d SET v = 'other' WHERE id = 1", at+i)
+		}
+		sql.WriteString(";COMMIT")
+		require.NoError(t, srv.conn.ExecMulti(t.Context(), []byte(sql.String())))
+	}
+	changed := time.Since(began)
+	began = time.Now()
+	clear(seen)
+	described := 0
+	for len(seen) < tables {
+		items, err := st.Recv()
+		require.NoError(t, err)
+		for _, item := range items {
+			switch item := item.(type) {
+			case *Table:
+				described++
+				require.Equal(t, "t00007", item.Target)
+			case *Transaction:
+				for _, c := range item.Changes {
+					seen[c.TableID]++
+				}
+			}
+		}
+	}
+	t.Logf("a change of each behind a DDL of one: made in %v, read in %v more", changed, time.Since(began))
+	require.Equal(t, 1, described)
+	require.Equal(t, 1, source.loads+source.together)
+	require.Less(t, time.Since(began), 30*time.Second)
 }
 
 // TestTenThousandTables: what is remembered of table maps is bounded in number, and of 10,000 tables in bytes; rows of all of them, in turns, are read

@@ -49,3 +49,28 @@ func TestDerivedDefinition(t *testing.T) {
 	_, err = NewTable(derived(), &keyed, nil)
 	require.ErrorContains(t, err, "key: source (), target (k)")
 }
+
+// TestLaterDefinition: a definition that was read from a server which was ahead of the stream may show a type as a DDL that is still to come has
+// made it. What is stored otherwise, or computed, is a difference.
+func TestLaterDefinition(t *testing.T) {
+	column := func(name, typ, full string) schema.Column {
+		return schema.Column{Name: name, DataType: typ, ColumnType: full}
+	}
+	source := &schema.Table{Name: "t", PrimaryKey: []int{0}, Columns: []schema.Column{
+		column("k", "int", "int"), column("g", "geometry", "geometry"), column("z", "int", "int(10) zerofill"), column("b", "tinyint", "tinyint(1)"),
+	}}
+	target := &schema.Table{Name: "t", PrimaryKey: []int{0}, Columns: []schema.Column{
+		column("k", "int", "int"), column("g", "point", "point"), column("z", "int", "int"), column("b", "tinyint", "tinyint"),
+	}}
+	_, err := NewTable(source, target, nil)
+	require.ErrorContains(t, err, "z: source int(10) zerofill, target int")
+	source.Later = true
+	_, err = NewTable(source, target, nil)
+	require.NoError(t, err)
+	target.Columns[2].Generated = true
+	_, err = NewTable(source, target, nil)
+	require.ErrorContains(t, err, "z: source int(10) zerofill, target int generated")
+	target.Columns[2] = column("z", "bigint", "bigint")
+	_, err = NewTable(source, target, nil)
+	require.ErrorContains(t, err, "z: source int(10) zerofill, target bigint")
+}

@@ -78,7 +78,9 @@ func NewTable(source, target *schema.Table, owner []string) (*Table, error) {
 	}
 	t.reason = "it was not asked whether the target takes row events"
 	if err := t.match(); err != nil {
-		return nil, err
+		if t.Source = earlier(source, target); !source.Later || t.match() != nil {
+			return nil, err
+		}
 	}
 	for _, name := range owner {
 		i := source.Column(name)
@@ -125,6 +127,20 @@ func complete(source, target *schema.Table) *schema.Table {
 		}
 	}
 	return &whole
+}
+
+// earlier takes how a type is shown from the target's definition, which follows the source's, where the source's may be that of a DDL that is still
+// to come (ZEROFILL, BOOLEAN, the kind of a geometry): the binlog does not tell it, and values are the same.
+func earlier(source, target *schema.Table) *schema.Table {
+	was := *source
+	was.Columns = slices.Clone(source.Columns)
+	for i := range was.Columns {
+		c := &was.Columns[i]
+		if j := target.Column(c.Name); j >= 0 && stored(c) == stored(&target.Columns[j]) {
+			c.DataType, c.ColumnType = target.Columns[j].DataType, target.Columns[j].ColumnType
+		}
+	}
+	return &was
 }
 
 // stored is what two columns must have in common to be one that the binlog has told less of.
