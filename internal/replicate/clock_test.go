@@ -8,8 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// commitAt makes the source stamp its transactions with a time that is off, as a clock would that is wrong, or as transactions have that come
-// from a third server.
+// commitAt makes the source stamp its transactions with a time that is off, as those have that come from a third server, whose clock is wrong.
 func (w *world) commitAt(off time.Duration, sql string) {
 	w.source.exec(fmt.Sprintf("SET SESSION original_commit_timestamp=%d", time.Now().Add(off).UnixMicro()), sql, "SET SESSION original_commit_timestamp=DEFAULT")
 }
@@ -54,13 +53,15 @@ func TestClocksApart(t *testing.T) {
 	const delay = 2 * time.Second
 	r = w.start(func(c *Config) { c.Delay = delay })
 	r.running()
-	began := time.Now()
-	for i := range 5 {
-		w.commitAt(time.Hour, fmt.Sprintf("INSERT INTO %s.a VALUES (%d)", w.db, 10+i))
+	for i, off := range []time.Duration{time.Hour, -time.Hour} {
+		began := time.Now()
+		for n := range 5 {
+			w.commitAt(off, fmt.Sprintf("INSERT INTO %s.a VALUES (%d)", w.db, 10*(i+1)+n))
+		}
+		r.catchUp()
+		require.GreaterOrEqual(t, time.Since(began), delay, off)
+		require.Less(t, time.Since(began), 3*delay, "each is held back for as long, not one after the other")
 	}
-	r.catchUp()
-	require.GreaterOrEqual(t, time.Since(began), delay)
-	require.Less(t, time.Since(began), 3*delay, "each is held back for as long, not one after the other")
 	w.equal(w.db + ".a")
 	require.NoError(t, r.stop())
 }

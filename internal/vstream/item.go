@@ -27,7 +27,7 @@ type Table struct {
 type Transaction struct {
 	GTID     string
 	Prepared string   // of an XA transaction: the GTID of its XA PREPARE. It joins the position together with GTID; see Reach.
-	CommitUS int64    // by the clock of the process that reads the source; microseconds since 1970
+	CommitUS int64    // commit on the source, by the clock of the process that reads it; microseconds since 1970
 	Depends  []string // GTIDs of other servers that must be applied before
 	Changes  []Change
 	Last     bool           // complete; fragments before it carry the same GTID, nothing comes in between

@@ -146,7 +146,8 @@ func (l *Local) prepare(ctx context.Context, start Start) (at gtid.Set, c source
 	if err := binlog.Preconditions(l.cfg.DB.Addr, missing); err != nil {
 		return at, c, err
 	}
-	if c, err = compareClocks(ctx, conn, l.now); err != nil {
+	c.now, c.ask = l.now, l.askClock
+	if c.ahead, err = compareClocks(ctx, conn, l.now); err != nil {
 		return at, c, err
 	}
 	if c.ahead != 0 {
@@ -178,6 +179,20 @@ func (l *Local) prepare(ctx context.Context, start Start) (at gtid.Set, c source
 	}
 	at, err = binlog.Begin(ctx, conn)
 	return at, c, err
+}
+
+// askClock is compareClocks on a connection of its own. have is what they were apart before.
+func (l *Local) askClock(ctx context.Context, have time.Duration) (time.Duration, error) {
+	conn, err := sqlconn.Dial(ctx, l.cfg.DB)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	ahead, err := compareClocks(ctx, conn, l.now)
+	if err == nil && (ahead-have).Abs() >= clockSet {
+		l.log.Warn("a clock was set", "source", l.cfg.DB.Addr, "source_ahead", ahead.Round(time.Millisecond), "before", have.Round(time.Millisecond))
+	}
+	return ahead, err
 }
 
 // dial connects for a few questions, when the GTIDs are executed.

@@ -132,6 +132,7 @@ func (s *stream) fill() error {
 			if err != nil {
 				return err
 			}
+			s.clock.idle = s.caughtUp
 			if s.caughtUp = ev == nil; s.caughtUp {
 				idle = true
 				if !s.inside {
@@ -165,7 +166,7 @@ func (s *stream) handle(ev binlog.Event) error {
 
 func (s *stream) transaction(ev *binlog.Transaction) error {
 	s.current = ev.GTID
-	commitUS := s.clock.ours(ev.CommitUS)
+	commitUS := s.clock.ours(s.ctx, ev.LoggedUS)
 	tx := &Transaction{GTID: ev.GTID, Prepared: ev.Prepared, CommitUS: commitUS, Last: ev.Last, Clock: clock(s.server, ev)}
 	if err := s.transform.rows(s.ctx, tx, ev.Rows); err != nil {
 		return fmt.Errorf("transaction %s: %w", ev.GTID, err)
@@ -204,7 +205,7 @@ func (s *stream) received() gtid.Set {
 func (s *stream) pass() { s.unsent, s.unsentAt = true, s.now() }
 
 func (s *stream) ddl(ev *binlog.DDL) error {
-	commitUS := s.clock.ours(ev.CommitUS)
+	commitUS := s.clock.ours(s.ctx, ev.LoggedUS)
 	followed := s.catalog.changed(ev.Objects)
 	for _, table := range followed {
 		s.windows.changed(table)
