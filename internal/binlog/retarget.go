@@ -117,17 +117,26 @@ func RenameTables(objects []Object) string {
 }
 
 // NumbersRows says that a statement adds a column with AUTO_INCREMENT: rows that are there get numbers, in the order of the table's key or, if it has
-// none, in one that no two servers share.
-func NumbersRows(sql string, settings []byte) bool {
+// none, in one that no two servers share. changed are columns that it gives AUTO_INCREMENT: rows get numbers that have 0 or NULL there.
+func NumbersRows(sql string, settings []byte) (added bool, changed []string) {
 	l := &lexer{s: sql, dialect: dialectOf(settings)}
 	if l.word() != "ALTER" {
-		return false
+		return false, nil
 	}
-	clause, before, depth := "", "", 0
+	clause, column, before, depth := "", "", "", 0
+	numbered := func() {
+		switch {
+		case clause == "ADD":
+			added = true
+		case column != "":
+			changed = append(changed, column)
+			clause = ""
+		}
+	}
 	for {
 		tok, ok := l.token()
 		if !ok {
-			return false
+			return added, changed
 		}
 		w := strings.ToUpper(tok)
 		if l.quoted {
@@ -140,18 +149,21 @@ func NumbersRows(sql string, settings []byte) bool {
 			depth--
 		case ",":
 			if depth == 0 {
-				clause = "" // else another column of ADD (…)
+				clause, column = "", "" // else another column of ADD (…)
 			}
-		case "ADD":
-			clause = w
+		case "ADD", "MODIFY", "CHANGE":
+			clause, column = w, ""
+			before = w
+			continue
 		case "AUTO_INCREMENT":
-			if clause != "" {
-				return true
-			}
+			numbered()
 		case "SERIAL": // a type that is AUTO_INCREMENT, or somebody's name
-			if clause != "" && !slices.Contains(nameFollows, before) {
-				return true
+			if !slices.Contains(nameFollows, before) {
+				numbered()
 			}
+		}
+		if column == "" && w != "COLUMN" && (clause == "MODIFY" || clause == "CHANGE") {
+			column = tok
 		}
 		before = w
 	}

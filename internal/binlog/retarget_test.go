@@ -1,6 +1,7 @@
 package binlog
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,19 +45,23 @@ func TestRetarget(t *testing.T) {
 }
 
 func TestNumbersRows(t *testing.T) {
-	for sql, want := range map[string]bool{
-		"ALTER TABLE t ADD COLUMN id INT AUTO_INCREMENT PRIMARY KEY":               true,
-		"alter table t add id int auto_increment first, add key (id)":              true,
-		"ALTER TABLE t ADD COLUMN (a DECIMAL(10,2), id INT AUTO_INCREMENT UNIQUE)": true,
-		"ALTER TABLE t DROP COLUMN a, ADD COLUMN id SERIAL":                        true,
-		"ALTER TABLE t ADD COLUMN a INT, AUTO_INCREMENT = 5":                       false,
-		"ALTER TABLE t AUTO_INCREMENT 5":                                           false,
-		"ALTER TABLE t MODIFY id BIGINT AUTO_INCREMENT, ADD COLUMN a INT":          false,
-		"ALTER TABLE t ADD COLUMN serial INT":                                      false,
-		"ALTER TABLE t ADD INDEX i (a, serial), ADD COLUMN b INT AFTER serial":     false,
-		"ALTER TABLE t ADD COLUMN `auto_increment` INT COMMENT 'AUTO_INCREMENT'":   false,
-		"CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY)":                       false,
+	for sql, want := range map[string]string{
+		"ALTER TABLE t ADD COLUMN id INT AUTO_INCREMENT PRIMARY KEY":                           "true []",
+		"alter table t add id int auto_increment first, add key (id)":                          "true []",
+		"ALTER TABLE t ADD COLUMN (a DECIMAL(10,2), id INT AUTO_INCREMENT UNIQUE)":             "true []",
+		"ALTER TABLE t DROP COLUMN a, ADD COLUMN id SERIAL":                                    "true []",
+		"ALTER TABLE t ADD COLUMN a INT, AUTO_INCREMENT = 5":                                   "false []",
+		"ALTER TABLE t AUTO_INCREMENT 5":                                                       "false []",
+		"ALTER TABLE t MODIFY id BIGINT AUTO_INCREMENT, ADD COLUMN a INT":                      "false [id]",
+		"ALTER TABLE modify CHANGE COLUMN `a b` id DECIMAL(10,0) AUTO_INCREMENT, ADD KEY (id)": "false [a b]",
+		"ALTER TABLE t MODIFY COLUMN serial BIGINT SERIAL DEFAULT VALUE":                       "false [serial]",
+		"ALTER TABLE t MODIFY a DECIMAL(10,2), AUTO_INCREMENT=7":                               "false []",
+		"ALTER TABLE t ADD COLUMN serial INT":                                                  "false []",
+		"ALTER TABLE t ADD INDEX i (a, serial), ADD COLUMN b INT AFTER serial":                 "false []",
+		"ALTER TABLE t ADD COLUMN `auto_increment` INT COMMENT 'AUTO_INCREMENT'":               "false []",
+		"CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY)":                                   "false []",
 	} {
-		require.Equal(t, want, NumbersRows(sql, nil), sql)
+		added, changed := NumbersRows(sql, nil)
+		require.Equal(t, want, fmt.Sprint(added, " ", changed), sql)
 	}
 }

@@ -414,7 +414,7 @@ func (r *replication) start(ctx context.Context) error {
 	}
 	_, err := r.engine.Put(ctx, vreplication.Spec{
 		Workflow: r.cfg.Name, Keyspace: sourceKeyspace, Shard: sourceShard, Rules: r.rules, OnDDL: r.cfg.OnDDL, Workers: r.cfg.Workers,
-		Parallel: r.cfg.Parallel, CommitOrder: r.cfg.CommitOrder, Delay: r.cfg.Delay, WithoutKey: r.cfg.WithoutKey, CopyReaders: r.cfg.CopyReaders, MaxTPS: r.cfg.MaxTPS, MaxLag: r.cfg.MaxLag, StopPos: r.cfg.StopAt, Skip: r.cfg.Skip,
+		Parallel: r.cfg.Parallel, CommitOrder: r.cfg.CommitOrder, Delay: r.cfg.Delay, WithoutKey: r.cfg.WithoutKey, CopyReaders: r.cfg.CopyReaders, MaxTPS: r.cfg.MaxTPS, MaxLag: r.cfg.MaxLag, StopPos: r.cfg.StopAt, Skip: r.cfg.Skip, NonEmpty: r.cfg.AllowNonEmpty,
 	})
 	if err != nil {
 		return err

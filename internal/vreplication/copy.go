@@ -409,7 +409,7 @@ func (r *run) copyAgain(ctx context.Context, tc *tableCopy) error {
 		return err
 	}
 	r.log.Info("the key of the table has changed while it was copied: its copy begins again", "table", tc.name, "rows", tc.copied)
-	if err := r.c.e.exec(ctx, append(tc.forget(r.row.ID), logStatement(r.row.ID, "copy begins again", r.row.State, "the key of "+tc.name+" has changed"))...); err != nil {
+	if err := r.c.e.exec(ctx, append(forget(r.row.ID, tc.name, tc.whole), logStatement(r.row.ID, "copy begins again", r.row.State, "the key of "+tc.name+" has changed"))...); err != nil {
 		return fmt.Errorf("copy %s again: %w", tc.name, err)
 	}
 	return errAgain

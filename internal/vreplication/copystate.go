@@ -154,12 +154,12 @@ func ended(tables []*tableCopy) (position gtid.Set) {
 	return position
 }
 
-// forget are the statements by which the copy of a table begins again.
-func (tc *tableCopy) forget(id int64) []string {
-	where := fmt.Sprintf(" WHERE vrepl_id=%d AND table_name=%s", id, sqlconn.Quote(tc.name))
+// forget are the statements by which the copy of a table begins again, or, of one that was made after the stream, begins.
+func forget(id int64, table string, keyless bool) []string {
 	return []string{
-		"UPDATE _braid.copy_state SET lastpk=NULL, key_order='', rows_copied=0, bytes_copied=0, done=0, end_pos=NULL" + where,
-		"DELETE FROM _braid.copy_range" + where,
+		fmt.Sprintf("INSERT INTO _braid.copy_state (vrepl_id, table_name, whole) VALUES (%d, %s, %d) ON DUPLICATE KEY UPDATE "+
+			"lastpk=NULL, key_order='', rows_copied=0, bytes_copied=0, done=0, end_pos=NULL, whole=VALUES(whole)", id, sqlconn.Quote(table), truth(keyless)),
+		fmt.Sprintf("DELETE FROM _braid.copy_range WHERE vrepl_id=%d AND table_name=%s", id, sqlconn.Quote(table)),
 	}
 }
 

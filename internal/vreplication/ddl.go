@@ -146,10 +146,8 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 		return err
 	}
 	defer conn.Close()
-	if why, err := r.numbersOtherwise(ctx, conn, d, job); err != nil {
-		return fmt.Errorf("DDL %s: %w", shorten(job.sql), err)
-	} else if why != "" {
-		return permanent{r.stopAtDDL(d, nil, why)}
+	if err := r.numbersOtherwise(ctx, conn, d, job); err != nil {
+		return err
 	}
 	run := job.sql
 	if swaps(job) {
@@ -272,39 +270,77 @@ func (r *run) translate(d *vstream.DDL) (job ddlJob, why string) {
 	return job, ""
 }
 
-// numbersOtherwise says why the rows of a table would get other numbers on the target than they have got on the source, from a statement that numbers
-// them; "" if they get the same ones, or there are none.
-func (r *run) numbersOtherwise(ctx context.Context, conn *sqlconn.Conn, d *vstream.DDL, job ddlJob) (why string, err error) {
-	if !binlog.NumbersRows(job.sql, d.Settings) {
-		return "", nil
+// numbersOtherwise is an error if the rows of a table would get other numbers on the target than they have got on the source, from a statement that
+// numbers them.
+func (r *run) numbersOtherwise(ctx context.Context, conn *sqlconn.Conn, d *vstream.DDL, job ddlJob) error {
+	added, changed := binlog.NumbersRows(job.sql, d.Settings)
+	if !added && len(changed) == 0 {
+		return nil
 	}
 	at := job.objects[0]
-	res, err := conn.Query(ctx, "SELECT 1 FROM "+sqlconn.QuoteIdent(at.DB)+"."+sqlconn.QuoteIdent(at.Table)+" LIMIT 1")
-	if code := sqlconn.ErrCode(err); code == 1146 || err == nil && len(res.Rows) == 0 {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
 	defs, err := schema.Load(ctx, conn, at.DB, []string{at.Table})
+	if errors.Is(err, schema.ErrNoTable) {
+		return nil // the statement says so
+	}
 	if err != nil {
-		return "", err
+		return fmt.Errorf("DDL %s: %w", shorten(job.sql), err)
 	}
 	n := binlog.DDLNames(d.SQL, d.DB, d.Settings)[0]
-	rule := r.row.Source.Rules.Match(n.DB, n.Table)
-	tc := r.copies[r.row.Source.Rules.Name(n.DB, n.Table)]
+	why := r.othersOrder(n.Object, defs[0])
+	where := numberedWhere(defs[0], added, changed)
+	if why == "" || where == "" {
+		return nil
+	}
+	res, err := conn.Query(ctx, "SELECT 1 FROM "+quoted(at)+" WHERE "+where+" LIMIT 1")
+	if err != nil {
+		return fmt.Errorf("DDL %s: %w", shorten(job.sql), err)
+	}
+	if len(res.Rows) == 0 {
+		return nil
+	}
+	name := r.row.Source.Rules.Name(n.DB, n.Table)
+	makesKey := func(word string) bool { return strings.Contains(strings.ToUpper(job.sql), word) }
+	keyless := len(defs[0].KeyColumns()) == 0 && !slices.ContainsFunc([]string{"PRIMARY", "UNIQUE", "SERIAL"}, makesKey)
+	return permanent{errs.New(errs.DDLStopped, nil, "%s: it gives numbers to rows that are there, and they would not be the source's: %s; the statement of the source: %s", d.GTID, why, shorten(d.SQL)).With(
+		fmt.Sprintf("copy the table again, which gives it the source's numbers; on the target: SET foreign_key_checks=0; TRUNCATE TABLE %s; %s;", quoted(at), strings.Join(forget(r.row.ID, name, keyless), "; ")),
+		"then start the stream again: the statement is run on the empty table, and the table is copied")}
+}
+
+func quoted(o binlog.Object) string {
+	return sqlconn.QuoteIdent(o.DB) + "." + sqlconn.QuoteIdent(o.Table)
+}
+
+// numberedWhere says which rows of a table get numbers; "" if none do. A column that has AUTO_INCREMENT keeps what it has.
+func numberedWhere(def *schema.Table, added bool, changed []string) string {
+	if added {
+		return "TRUE"
+	}
+	var where []string
+	for _, name := range changed {
+		c := slices.IndexFunc(def.Columns, func(c schema.Column) bool { return strings.EqualFold(c.Name, name) })
+		if c >= 0 && !def.Columns[c].AutoIncrement {
+			column := sqlconn.QuoteIdent(name)
+			where = append(where, column+" IS NULL OR "+column+"=0")
+		}
+	}
+	return strings.Join(where, " OR ")
+}
+
+// othersOrder says why the rows of a table are not on the target as the source has them, in the order of the key.
+func (r *run) othersOrder(source binlog.Object, def *schema.Table) string {
+	rule := r.row.Source.Rules.Match(source.DB, source.Table)
+	tc := r.copies[r.row.Source.Rules.Name(source.DB, source.Table)]
 	switch {
-	case len(defs[0].KeyColumns()) == 0:
-		why = "the table has no key, so its rows are in another order here"
+	case len(def.KeyColumns()) == 0:
+		return "the table has no key, so its rows are in another order here"
 	case tc != nil && !tc.done:
-		why = "the copy of the table is not complete"
+		return "the copy of the table is not complete"
 	case rule != nil && (rule.Where != "" || rule.Vindex != ""):
-		why = "only some of the source's rows are here"
+		return "only some of the source's rows are here"
+	case r.row.Source.NonEmpty:
+		return "there may be rows of others among them, as --allow-nonempty has said"
 	}
-	if why != "" {
-		why = "it gives numbers to rows that are there, and they would not be the source's: " + why
-	}
-	return why, nil
+	return ""
 }
 
 // swaps says that a statement gives names to tables that others of its tables had. If those look alike, nothing that is seen of them says

@@ -35,7 +35,8 @@ type source struct {
 	Throttle   throttle.Limits `json:"throttle,omitzero"` // of the copy; in a cluster. Outside of one the process has them
 	WithoutKey WithoutKey      `json:"without_key,omitempty"`
 
-	CopyReaders int `json:"copy_readers,omitempty"` // sessions of the source that read chunks; 0: the default
+	CopyReaders int  `json:"copy_readers,omitempty"` // sessions of the source that read chunks; 0: the default
+	NonEmpty    bool `json:"nonempty,omitempty"`     // tables may have rows of others
 }
 
 // MaxCopyReaders is far above where more help: each is a session of the source.

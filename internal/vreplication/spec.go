@@ -53,6 +53,7 @@ type Spec struct {
 	MaxTPS          int64         // 0: no bound
 	MaxLag          time.Duration // from which the copy pauses, and the stream counts as lagging; whole seconds, 0: timeouts.MaxLag
 	WithoutKey      WithoutKey
+	NonEmpty        bool     // tables may have rows of others; a stream that was made so stays so
 	CopyReaders     int      // sessions of the source that read chunks; 0: the default
 	StopPos         gtid.Set // empty: none
 	Skip            gtid.Set // transactions that are counted as applied, without being looked at
@@ -81,19 +82,20 @@ func (e *Engine) put(ctx context.Context, spec *Spec) error {
 		return errs.New(errs.BadInput, err, "rules")
 	}
 	src := source{Keyspace: spec.Keyspace, Shard: spec.Shard, Rules: spec.Rules, OnDDL: string(spec.OnDDL),
-		Workers: spec.Workers, Parallel: spec.Parallel, CommitOrder: spec.CommitOrder, Delay: spec.Delay.Milliseconds(), WithoutKey: spec.WithoutKey, CopyReaders: spec.CopyReaders}
-	raw, err := json.Marshal(src)
-	if err != nil {
-		return err
-	}
+		Workers: spec.Workers, Parallel: spec.Parallel, CommitOrder: spec.CommitOrder, Delay: spec.Delay.Milliseconds(), WithoutKey: spec.WithoutKey, CopyReaders: spec.CopyReaders, NonEmpty: spec.NonEmpty}
 	var have *row
-	err = e.pool.Do(ctx, func(conn *sqlconn.Conn) error {
+	err := e.pool.Do(ctx, func(conn *sqlconn.Conn) error {
 		rows, err := loadRows(ctx, conn, fmt.Sprintf("%s AND workflow=%s AND source_name=%s", e.scope(), sqlconn.Quote(spec.Workflow), sqlconn.Quote(src.name())))
 		if len(rows) > 0 {
 			have = rows[0]
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	src.NonEmpty = src.NonEmpty || have != nil && have.Source.NonEmpty
+	raw, err := json.Marshal(src)
 	if err != nil {
 		return err
 	}
