@@ -116,13 +116,17 @@ func (a *app) printView(v *vreplication.View) error {
 	}
 	if len(v.Lanes) > 0 {
 		fmt.Fprintf(a.out, "\n%s: everything up to %s, and by worker:\n", v.Workflow, orDash(v.LWM))
-		t := newTable(a.out, "LANE", "SESSION", "DOES", "SECONDS", "TRANSACTIONS", "APPLIED ABOVE")
+		t := newTable(a.out, "LANE", "SESSION", "DOES", "SECONDS", "GROUP", "GROUPS", "REPEATS", "TRANSACTIONS", "APPLIED ABOVE")
 		for _, l := range v.Lanes {
 			does := l.Command
 			if l.Command == "Query" {
 				does = l.State
 			}
-			t.row(l.Lane, l.Session, orDash(does), l.Seconds, thousands(l.Transactions), orDash(l.GTIDs))
+			groups, repeats := "-", "-"
+			if w := l.Worker; w != nil {
+				groups, repeats = thousands(w.Groups), thousands(w.Repeats)
+			}
+			t.row(l.Lane, l.Session, orDash(does), l.Seconds, l.GroupText(), groups, repeats, thousands(l.Transactions), orDash(l.GTIDs))
 		}
 		if err := t.flush(); err != nil {
 			return err

@@ -106,8 +106,12 @@ func (e *Engine) poll() {
 	tick := time.NewTicker(pollPeriod)
 	defer tick.Stop()
 	told := ""
+	workers := publisher{e: e}
 	for {
 		err := e.reconcile(e.ctx)
+		if perr := workers.publish(e.ctx); perr != nil && e.ctx.Err() == nil {
+			e.log.Debug("what the workers do is not written", "error", perr) // the next second has another
+		}
 		if e.ctx.Err() != nil {
 			return
 		}

@@ -68,7 +68,12 @@ type LaneView struct {
 	State        string `json:"state,omitempty"`
 	Seconds      int64  `json:"seconds,omitempty"`
 	Statement    string `json:"statement,omitempty"`
+
+	Worker *WorkerView `json:"worker,omitempty"` // of a stream that a process runs, or has run last
 }
+
+// GroupText is the worker's group for people: its transactions, and for how long they are executed; "-" where it has none.
+func (l *LaneView) GroupText() string { return l.Worker.does() }
 
 // LogView is an entry of a stream's log.
 type LogView struct {
@@ -119,6 +124,9 @@ func show(ctx context.Context, conn *sqlconn.Conn, r *row) (View, error) {
 		return v, err
 	}
 	if err := v.lanes(ctx, conn); err != nil {
+		return v, err
+	}
+	if err := v.workers(ctx, conn); err != nil {
 		return v, err
 	}
 	return v, v.log(ctx, conn)

@@ -45,6 +45,51 @@ func TestShowWhileAStatementIsBinary(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
+// What a worker has under way is seen from elsewhere while it waits, and gone when it is committed.
+func TestShowGroups(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	src := w.sources["src/0"]
+	bothTables(w, "src/0")
+	fill(src, 100)
+	w.create(w.spec("src/0", rule("item")))
+	id := w.await(Running)[0].Id
+	other := mysqldtest.Dial(t, w.target.Root().WithDB(w.target.db))
+	for _, sql := range []string{"BEGIN", "SELECT * FROM item WHERE id=5 FOR UPDATE"} {
+		_, err := other.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	for range 3 {
+		src.exec("UPDATE item SET qty=qty+1 WHERE id<10")
+	}
+	lane := func(what string, is func(l *LaneView) bool) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			views, err := Show(t.Context(), w.target.conn, "w")
+			require.NoError(t, err)
+			for i := range views {
+				for k := range views[i].Lanes {
+					if l := &views[i].Lanes[k]; views[i].ID == id && l.Worker != nil && is(l) {
+						return true
+					}
+				}
+			}
+			return false
+		}, time.Minute, 20*time.Millisecond, what)
+	}
+	lane("a group waits for the lock", func(l *LaneView) bool { return l.Worker.Group > 0 && l.Worker.ExecutingMS > 0 && l.GroupText() != "-" })
+	w.target.exec(fmt.Sprintf("CREATE TABLE stopped AS SELECT * FROM _braid.workers WHERE vrepl_id=%d", id))
+	_, err := other.Exec(t.Context(), "ROLLBACK")
+	require.NoError(t, err)
+	w.catchUp()
+	lane("nothing is under way", func(l *LaneView) bool {
+		return l.Worker.Group == 0 && l.Worker.Groups > 0 && l.Worker.Transactions > 0 && l.GroupText() == "-"
+	})
+	w.equal("src/0", "item")
+	w.engine.Stop()
+	w.target.exec("REPLACE INTO _braid.workers SELECT * FROM stopped")
+	lane("what was written long ago is not now", func(l *LaneView) bool { return l.Worker.Group == 0 })
+}
+
 // sessionsThat are the sessions in a state.
 func sessionsThat(t *testing.T, s *side, state string) (ids []string) {
 	res, err := s.conn.Query(t.Context(), "SHOW PROCESSLIST")

@@ -91,6 +91,11 @@ var sidecar = []sidecarTable{
 		{"writer", "varchar(32)", "NOT NULL COMMENT 'how its changes are written'"},
 		{"reason", "text", "NOT NULL COMMENT 'why not native'"},
 	}, []string{"PRIMARY KEY (vrepl_id, table_name)"}},
+	{"workers", []sidecarColumn{
+		{"vrepl_id", "bigint unsigned", "NOT NULL"},
+		{"written_at", "bigint", "NOT NULL COMMENT 'by the clock of this server'"},
+		{"workers", "mediumtext", "NOT NULL COMMENT 'JSON: what each does, for who looks'"},
+	}, []string{"PRIMARY KEY (vrepl_id)"}},
 	{"vreplication_log", []sidecarColumn{
 		{"id", "bigint unsigned", "NOT NULL AUTO_INCREMENT"},
 		{"vrepl_id", "bigint unsigned", "NOT NULL"},

@@ -237,7 +237,7 @@ func (e *Engine) Delete(ctx context.Context, workflow string) (int, error) {
 		if c := e.stream(r.ID); c != nil {
 			c.stop(errs.New(errs.NotFound, nil, "stream %d was deleted", r.ID))
 		}
-		for _, t := range []string{"lanes", "copy_state", "copy_range", "contested", "writers", "vreplication_log", "vdiff"} {
+		for _, t := range []string{"lanes", "copy_state", "copy_range", "contested", "writers", "workers", "vreplication_log", "vdiff"} {
 			sql = append(sql, fmt.Sprintf("DELETE FROM _braid.%s WHERE vrepl_id=%d", t, r.ID))
 		}
 		sql = append(sql, fmt.Sprintf("DELETE FROM _braid.vreplication WHERE id=%d", r.ID))
