@@ -127,6 +127,9 @@ func (e *Engine) status(r *row, copies []*tableCopy) *tabletpb.StreamStatus {
 		s.Copy = p.proto()
 		s.Message = cmp.Or(s.Message, p.String())
 	}
+	if s.Message == "" {
+		s.Message = e.stuck(r.ID)
+	}
 	if c := e.stream(r.ID); c != nil {
 		if from := c.readsFrom.Load(); from != nil {
 			s.ReadsFrom = *from

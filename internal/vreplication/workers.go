@@ -106,6 +106,21 @@ func (v *View) workers(ctx context.Context, conn *sqlconn.Conn) error {
 
 const erNoSuchTable = 1146
 
+// longGroup is from when on it is said that the target works at a group: longer than any wait for a lock, and than it needs for what is not huge.
+const longGroup = 10 * time.Second
+
+// stuck says what the target works at for long: of some things that it waits for, it gives no answer. "" where it answers.
+func (e *Engine) stuck(id int64) string {
+	ap, _ := e.Applier(id)
+	for i := range ap.Lanes {
+		if l := &ap.Lanes[i]; l.Group > 0 && !l.Waits && l.Executing > longGroup {
+			return fmt.Sprintf("the target has not answered for %s, to %d transactions on its session %d: SHOW PROCESSLIST there says what that does; "+
+				"in a commit, it may be that the disk of the binlog is full, which the target's error log tells: make room", l.Executing.Round(time.Second), l.Group, l.Session)
+		}
+	}
+	return ""
+}
+
 // does is the group of a worker, for people: "-" where it has none, or nobody knows.
 func (w *WorkerView) does() string {
 	switch {
