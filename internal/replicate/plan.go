@@ -159,6 +159,27 @@ func (p *plan) checkSource(keylessToo bool) error {
 	return nil
 }
 
+// checkNames refuses foreign keys that would have one name in a database of the target.
+func (p *plan) checkNames() error {
+	type constraint struct{ db, name string }
+	taken := map[constraint]*table{}
+	for _, t := range p.tables {
+		for i := range t.source.ForeignKeys {
+			key := &t.source.ForeignKeys[i]
+			if p.named[tableName{key.RefDB, key.RefTable}] == nil { // it is left out
+				continue
+			}
+			at := constraint{t.db, strings.ToLower(key.Name)}
+			if o := taken[at]; o != nil {
+				return errs.New(errs.BadInput, nil, "foreign keys of %s and %s are both called %s, and a database has one of a name", o, t, key.Name).
+					With("give them different databases with --rename", "or give one of the keys another name on the source (ALTER TABLE … DROP FOREIGN KEY …, ADD CONSTRAINT … FOREIGN KEY …)")
+			}
+			taken[at] = t
+		}
+	}
+	return nil
+}
+
 // compare reads the target's tables, and refuses those that cannot hold the source's rows.
 func (p *plan) compare(ctx context.Context, target *sqlconn.Conn) error {
 	there, err := p.onTarget(ctx, target)

@@ -303,6 +303,9 @@ func (r *replication) checkPlan(ctx context.Context, sourceUUID string, begun bo
 	if begun {
 		return r.plan.checkTriggers(ctx, r.admin)
 	}
+	if err := r.plan.checkNames(); err != nil {
+		return err
+	}
 	if err := r.plan.compare(ctx, r.admin); err != nil {
 		return err
 	}

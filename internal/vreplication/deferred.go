@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"braid/internal/base/errs"
 	"braid/internal/binlog"
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
@@ -292,7 +293,7 @@ func (f *finisher) session(ctx context.Context) (*sqlconn.Conn, error) {
 
 // add runs the statement that alter wants until it wants none.
 func (f *finisher) add(ctx context.Context, conn *sqlconn.Conn, u *unfinished, alter func(have *schema.Table) string) error {
-	alone := false
+	alone, taken := false, "" // taken: the statement that a name stood against
 	for attempt := 0; ; attempt++ {
 		have, err := schema.Load(ctx, conn, u.at.DB, []string{u.at.Table})
 		if err != nil {
@@ -315,7 +316,10 @@ func (f *finisher) add(ctx context.Context, conn *sqlconn.Conn, u *unfinished, a
 		switch code := sqlconn.ErrCode(err); {
 		case err == nil:
 			f.log("added to the table", "table", u.at.Table, "sql", todo, "took", time.Since(began).Round(time.Millisecond))
+		case (code == erDupKeyName || code == erForeignKeyExists) && todo == taken:
+			return u.nameTaken(err)
 		case code == erDupKeyName || code == erForeignKeyExists: // another stream's finisher was here; look again
+			taken = todo
 		case code == erLockWaitTimeout: // somebody has the table in use; the wait was the pause
 		case code == erOnlineLogTooBig && !alone: // changes came faster than the index was built
 			alone = true
@@ -323,6 +327,12 @@ func (f *finisher) add(ctx context.Context, conn *sqlconn.Conn, u *unfinished, a
 			return fmt.Errorf("%s: %w", todo, err)
 		}
 	}
+}
+
+// nameTaken: the names of a database's foreign keys are unique, and another table has one.
+func (u *unfinished) nameTaken(err error) error {
+	return permanent{errs.New(errs.TableDiffers, err, "table %s.%s lacks a foreign key, or an index, whose name is taken", u.at.DB, u.at.Table).
+		With("on the target, drop what has the name, or give it another: SELECT TABLE_NAME, CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA="+sqlconn.Quote(u.at.DB)+"; then start the stream again")}
 }
 
 // compare names what is otherwise than on the source.

@@ -45,15 +45,15 @@ func (k *key) token(scratch []byte, row rowimage.Row) (token uint64, buf []byte,
 		if p.column < 0 {
 			continue
 		}
+		if p.form.constant() { // its NULLs, too: the target may have another value
+			continue
+		}
 		cell := row[p.column]
 		if cell == nil {
 			if p.notNull {
 				return 0, buf, unclear
 			}
 			return 0, buf, none
-		}
-		if p.form.constant() {
-			continue
 		}
 		from, ok := len(buf), false
 		if buf, ok = p.form.append(buf, cell, p.prefix); !ok {

@@ -248,3 +248,20 @@ func TestCoarse(t *testing.T) {
 	}
 	require.NotEmpty(t, New(Config{}).Coarse(1))
 }
+
+// A column of a unique key that the target computes otherwise may be NULL on the source only: the target has an entry all the same.
+func TestNullThatTheTargetDoesNotHave(t *testing.T) {
+	col := func(name, expr string, null bool) schema.Column {
+		return schema.Column{Name: name, DataType: "bigint", ColumnType: "bigint", Generated: expr != "", Expression: expr, Nullable: null}
+	}
+	def := func(expr string) *schema.Table {
+		return &schema.Table{DB: "d", Name: "t", Engine: "InnoDB", PrimaryKey: []int{0}, UniqueKeys: [][]int{{1, 2}},
+			Columns: []schema.Column{col("id", "", false), col("a", "", true), col("g", expr, true)},
+			Indexes: []schema.Index{{Name: "PRIMARY", Unique: true, Parts: []schema.IndexPart{{Column: 0}}}, {Name: "u", Unique: true, Parts: []schema.IndexPart{{Column: 1}, {Column: 2}}}}}
+	}
+	tr := New(Config{})
+	tr.SetTable(1, def("(null)"), def("(1)"))
+	add(tr, deleteOf(1, "1", "5", "NULL"))
+	second := add(tr, insertOf(1, "2", "5", "NULL")) // takes the place (5, 1)
+	require.Contains(t, append(second.Preds, second.Floor), uint64(1))
+}
