@@ -1,6 +1,7 @@
 package rowimage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -222,21 +223,49 @@ func (e *Encoder) BeginRows(dst []byte, h EventHeader, flags uint16) []byte {
 }
 
 // BeginKeyRows is BeginRows for updates and deletes whose images before have the cells of some columns only: those of the table's key, by their
-// places in the target's table, ascending. AppendKey takes the place of AppendImage for them.
-func (e *Encoder) BeginKeyRows(dst []byte, h EventHeader, flags uint16, key []int) []byte {
+// places in the target's table, ascending. AppendKey takes the place of AppendImage for them. The images after of an update have the columns that are
+// listed likewise, and AppendChanged is for them; nil is all.
+func (e *Encoder) BeginKeyRows(dst []byte, h EventHeader, flags uint16, key, changed []int) []byte {
 	dst = appendTableID(BeginEvent(dst, h), e.tableID)
 	dst = binary.LittleEndian.AppendUint16(dst, flags)
 	dst = binary.LittleEndian.AppendUint16(dst, 2)
 	dst = appendLength(dst, uint64(e.count))
-	bitmap := len(dst)
-	dst = append(dst, make([]byte, (e.count+7)/8)...)
-	for _, i := range key {
-		dst[bitmap+i>>3] |= 1 << (i & 7)
-	}
-	if h.Type == EventUpdateRows {
+	dst = e.someColumns(dst, key)
+	switch {
+	case h.Type == EventUpdateRows && changed != nil:
+		dst = e.someColumns(dst, changed)
+	case h.Type == EventUpdateRows:
 		dst = e.allColumns(dst)
 	}
 	return dst
+}
+
+// AppendChanged appends the cells of some columns of an image after.
+func (e *Encoder) AppendChanged(dst []byte, im *Image, places []int) []byte {
+	bitmap := len(dst)
+	for left := len(places); left > 0; left -= 8 {
+		dst = append(dst, 0)
+	}
+	for n, i := range places {
+		c := e.column(i)
+		at := im.cells[c]
+		if at.from < 0 {
+			dst[bitmap+n>>3] |= 1 << (n & 7)
+			continue
+		}
+		dst = append(dst, im.body[int(at.from)-im.columns[c].prefix:at.to]...)
+	}
+	return dst
+}
+
+// Changes calls fn with the places at which two images of a row differ, byte by byte, ascending.
+func (e *Encoder) Changes(before, after *Image, fn func(place int)) {
+	for i := range e.count {
+		c := e.column(i)
+		if before.Null(c) != after.Null(c) || !bytes.Equal(before.Raw(c), after.Raw(c)) {
+			fn(i)
+		}
+	}
 }
 
 // AppendKey appends the cells of a key, none of which is NULL.
@@ -260,6 +289,16 @@ func EndStatement(events []byte, start int) { events[start+headerSize+6] |= Stmt
 
 // Verbatim says that images are taken as they are, with all columns: AppendImage need not find their cells, Image.AppendRaw will do.
 func (e *Encoder) Verbatim() bool { return e.columns == nil }
+
+// someColumns appends a bitmap of the columns at some places.
+func (e *Encoder) someColumns(dst []byte, places []int) []byte {
+	bitmap := len(dst)
+	dst = append(dst, make([]byte, (e.count+7)/8)...)
+	for _, i := range places {
+		dst[bitmap+i>>3] |= 1 << (i & 7)
+	}
+	return dst
+}
 
 // allColumns appends a bitmap of the columns that are in the images.
 func (e *Encoder) allColumns(dst []byte) []byte {

@@ -76,14 +76,24 @@ func (im *Image) AppendRaw(dst []byte) []byte {
 }
 
 // Image finds the cells of an image that AppendRaw has written. It aliases raw, and is valid until the decoder's next one.
-func (d *Decoder) Image(raw []byte) (*Image, error) {
+func (d *Decoder) Image(raw []byte) (*Image, error) { return d.find(&d.after, raw) }
+
+// Images is Image for both images of an update.
+func (d *Decoder) Images(rawBefore, rawAfter []byte) (before, after *Image, err error) {
+	if before, err = d.find(&d.before, rawBefore); err == nil {
+		after, err = d.find(&d.after, rawAfter)
+	}
+	return before, after, err
+}
+
+func (d *Decoder) find(im *Image, raw []byte) (*Image, error) {
 	w := walk{reader: reader{rest: raw}, decoder: d}
-	w.image(&d.after)
+	w.image(im)
 	if w.err == nil && len(w.rest) > 0 {
 		w.err = fmt.Errorf("%d bytes behind the image", len(w.rest))
 	}
 	if w.err != nil {
 		return nil, fmt.Errorf("image of a row of %s: %w", d.name, w.err)
 	}
-	return &d.after, nil
+	return im, nil
 }

@@ -34,11 +34,33 @@ func (b *Batch) event(t *Table, typ byte, op vstream.Op, first, second image) er
 	if len(t.key) == 0 && typ == rowimage.EventUpdateRows {
 		e.unchain(first.raw, second.raw)
 	}
+	if typ == rowimage.EventUpdateRows && t.native.partial {
+		return b.update(t, flags, first.raw, second.raw)
+	}
 	e.begin(t, typ, flags)
 	if err := b.appendFirst(t, typ, first.raw); err != nil || second.raw == nil {
 		return err
 	}
 	return b.appendImage(t, second.raw)
+}
+
+// update adds a row of which only the key and what has changed is sent. The server reads, decodes and copies what it gets, and the rest stays as it is.
+func (b *Batch) update(t *Table, flags uint16, rawBefore, rawAfter []byte) error {
+	e := &b.events
+	d, err := b.decoder(t)
+	if err != nil {
+		return err
+	}
+	before, after, err := d.Images(rawBefore, rawAfter)
+	if err != nil {
+		return err
+	}
+	places := e.widen(t, before, after)
+	e.begin(t, rowimage.EventUpdateRows, flags)
+	if e.rows, err = t.native.encoder.AppendKey(e.rows, before, t.native.key); err == nil {
+		e.rows = t.native.encoder.AppendChanged(e.rows, after, places)
+	}
+	return err
 }
 
 // unchain ends the row event if one of its rows becomes what the next one is found by. For a table without a key the server looks for all rows of
@@ -99,6 +121,14 @@ const maxDecoders = 1 << 12
 
 // cells finds the cells of an image. It is valid until the next call for the same table.
 func (b *Batch) cells(t *Table, raw []byte) (*rowimage.Image, error) {
+	d, err := b.decoder(t)
+	if err != nil {
+		return nil, err
+	}
+	return d.Image(raw)
+}
+
+func (b *Batch) decoder(t *Table) (*rowimage.Decoder, error) {
 	if b.lastNative != t.native {
 		d := b.decoders[t.native]
 		if d == nil {
@@ -113,7 +143,7 @@ func (b *Batch) cells(t *Table, raw []byte) (*rowimage.Image, error) {
 		}
 		b.lastNative, b.lastDecoder = t.native, d
 	}
-	return b.lastDecoder.Image(raw)
+	return b.lastDecoder, nil
 }
 
 // limits are what a packet may hold, so that the server takes it.

@@ -19,6 +19,7 @@ type native struct {
 	encoder *rowimage.Encoder
 	layout  *rowimage.TableMap // of the source's images, to find their cells
 	key     []int              // places of the target's primary key: all that is sent of an image before; nil: all of it is
+	partial bool               // of an image after only the columns that may have changed are sent
 }
 
 // tableIDs numbers the tables of all streams: within one statement, no two tables may have the same id.
@@ -57,9 +58,20 @@ func newNative(t *Table, body []byte) (*native, error) {
 		n.key = append(n.key, place)
 	}
 	slices.Sort(n.key)
+	n.partial = n.key != nil && !computes(t.Target)
 	id := tableIDs.Add(1) % maxTableID
 	n.encoder, err = m.Encoder(body, id+1, t.Target.DB, t.Target.Name, columns)
 	return n, err
+}
+
+// computes says that the server derives something from the row that it would have to derive again for an image of some columns.
+func computes(t *schema.Table) bool {
+	if slices.ContainsFunc(t.Columns, func(c schema.Column) bool { return c.Generated }) {
+		return true
+	}
+	return slices.ContainsFunc(t.Indexes, func(x schema.Index) bool {
+		return slices.ContainsFunc(x.Parts, func(p schema.IndexPart) bool { return p.Expression != "" })
+	})
 }
 
 // places says which column of the source stands at each place of the target; nil when each stands where it is. A server matches
@@ -111,7 +123,7 @@ const (
 // them once, then the row events.
 type events struct {
 	maps, rows []byte
-	mapped     map[*Table]bool
+	mapped     map[*Table]*changed
 
 	// The row event under construction.
 	table *Table
@@ -119,14 +131,45 @@ type events struct {
 	flags uint16
 	start int // in rows; -1: none
 
+	free []*changed // of earlier statements
+
 	became map[string]bool // images that updates of tables without a key leave, since that was a question last
+}
+
+// changed are the places at which an update of the statement has changed a row of a table. They only become more, so a statement has few events.
+type changed struct {
+	is     []bool
+	places []int
+}
+
+func (c *changed) reset() {
+	clear(c.is)
+	c.is, c.places = c.is[:0], c.places[:0]
+}
+
+// add notes a place, and reports whether it is new.
+func (c *changed) add(place int) bool {
+	for len(c.is) <= place {
+		c.is = append(c.is, false)
+	}
+	if c.is[place] {
+		return false
+	}
+	c.is[place] = true
+	at, _ := slices.BinarySearch(c.places, place)
+	c.places = slices.Insert(c.places, at, place)
+	return true
 }
 
 func (e *events) reset() {
 	e.maps, e.rows = e.maps[:0], e.rows[:0]
 	e.start, e.table = -1, nil
 	if e.mapped == nil {
-		e.mapped = map[*Table]bool{}
+		e.mapped = map[*Table]*changed{}
+	}
+	for _, c := range e.mapped {
+		c.reset()
+		e.free = append(e.free, c)
 	}
 	clear(e.mapped)
 	clear(e.became)
@@ -140,16 +183,49 @@ func (e *events) begin(t *Table, typ byte, flags uint16) {
 		return
 	}
 	e.end()
-	if !e.mapped[t] {
-		e.mapped[t] = true
-		e.maps = t.native.encoder.AppendTableMap(e.maps, rowimage.EventHeader{}, false)
-	}
+	c := e.of(t)
 	e.table, e.typ, e.flags, e.start = t, typ, flags, len(e.rows)
 	if typ == rowimage.EventWriteRows || t.native.key == nil {
 		e.rows = t.native.encoder.BeginRows(e.rows, rowimage.EventHeader{Type: typ}, flags)
 	} else {
-		e.rows = t.native.encoder.BeginKeyRows(e.rows, rowimage.EventHeader{Type: typ}, flags, t.native.key)
+		e.rows = t.native.encoder.BeginKeyRows(e.rows, rowimage.EventHeader{Type: typ}, flags, t.native.key, t.native.sent(c))
 	}
+}
+
+// of are the changed places of a table, whose map the statement has from then on.
+func (e *events) of(t *Table) *changed {
+	c := e.mapped[t]
+	if c == nil {
+		if n := len(e.free); n > 0 {
+			c, e.free = e.free[n-1], e.free[:n-1]
+		} else {
+			c = &changed{}
+		}
+		e.mapped[t] = c
+		e.maps = t.native.encoder.AppendTableMap(e.maps, rowimage.EventHeader{}, false)
+	}
+	return c
+}
+
+// sent are the places that an image after has; nil is all.
+func (n *native) sent(c *changed) []int {
+	if !n.partial {
+		return nil
+	}
+	return c.places
+}
+
+// widen makes room for what an update has changed: an event has the same columns in all its rows.
+func (e *events) widen(t *Table, before, after *rowimage.Image) (places []int) {
+	c, wider := e.of(t), false
+	t.native.encoder.Changes(before, after, func(place int) { wider = c.add(place) || wider })
+	if len(c.places) == 0 { // an image has at least one
+		wider = c.add(t.native.key[0])
+	}
+	if wider && e.table == t && e.typ == rowimage.EventUpdateRows {
+		e.end()
+	}
+	return c.places
 }
 
 func (e *events) end() {

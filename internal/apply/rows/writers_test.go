@@ -129,6 +129,14 @@ func TestWritersShapes(t *testing.T) {
 				"DELETE FROM t WHERE id=1", "INSERT INTO t VALUES (1,7)", "UPDATE t SET v=8 WHERE id=1", "DELETE FROM t WHERE id=2", "INSERT INTO t VALUES (2,9)", "DELETE FROM t WHERE id=2"},
 		},
 		{
+			name: "updates of other columns each, of none, to NULL and back",
+			create: []string{"CREATE TABLE t (id INT PRIMARY KEY, a INT, b TEXT, c BIT(3), d DATETIME NULL ON UPDATE CURRENT_TIMESTAMP, e JSON, f DECIMAL(5,2), g INT, h INT, i INT, UNIQUE (a, g))",
+				"INSERT INTO t VALUES (1,1,'a',b'1',NULL,'{}',1.5,1,1,1),(2,2,NULL,NULL,'2001-01-01',NULL,NULL,NULL,NULL,NULL),(3,3,'','','2001-01-01','[]',0,0,0,0)"},
+			do: []string{"UPDATE t SET a=a+1 ORDER BY id DESC", "UPDATE t SET b=NULL, c=NULL WHERE id=1", "UPDATE t SET b=REPEAT('b',70000), c=b'101' WHERE id=2", "UPDATE t SET h=NULL, i=NULL",
+				"UPDATE t SET d='2002-02-02'", "UPDATE t SET e=JSON_OBJECT('x',id), f=-f, d=d", "UPDATE t SET h=id, i=id", "UPDATE t SET id=id+10 ORDER BY id DESC", "UPDATE t SET id=id-10, g=NULL, b='z' ORDER BY id",
+				"UPDATE t SET i=5 WHERE id=1", "UPDATE t SET g=5 WHERE id=1", "BEGIN", "UPDATE t SET i=6 WHERE id=1", "UPDATE t SET i=5 WHERE id=1", "UPDATE t SET b='y' WHERE id=3", "COMMIT"},
+		},
+		{
 			name: "generated columns, in keys too",
 			create: []string{"CREATE TABLE t (id INT PRIMARY KEY, a INT, g INT AS (a+1) VIRTUAL, s VARCHAR(20) AS (CONCAT('s',a)) STORED, UNIQUE (g), KEY (s))",
 				"INSERT INTO t (id,a) VALUES (1,1),(2,2)"},
