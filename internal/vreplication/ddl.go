@@ -36,9 +36,7 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 	}
 	switch policy {
 	case DDLIgnore:
-		// If the table does not fit any more, its next change says so.
-		r.log.Info("DDL of the source is ignored", "gtid", d.GTID, "sql", d.SQL)
-		if err := r.c.e.exec(ctx, append(r.moveCopies(d, policy), logStatement(r.row.ID, "ddl ignored", r.row.State, d.SQL))...); err != nil {
+		if err := r.ignoreDDL(ctx, d); err != nil {
 			return err
 		}
 	case DDLStop:
@@ -74,6 +72,21 @@ func (r *run) ddl(ctx context.Context, d *vstream.DDL) error {
 		return errAgain // with the copies as they are now
 	}
 	return nil
+}
+
+// ignoreDDL leaves definitions as they are. If a table does not fit any more, its next change says so. Rows that a statement removes are gone from the source as
+// by DELETE, and nothing later would say so: they are removed here, too.
+func (r *run) ignoreDDL(ctx context.Context, d *vstream.DDL) error {
+	switch binlog.EffectOf(d.SQL, d.Settings) {
+	case binlog.RemovesRows:
+		if err := r.execDDL(ctx, d, DDLExec); sqlconn.ErrCode(err) != erNoSuchTable {
+			return err
+		} // nor are its rows
+	case binlog.ReplacesRows:
+		return permanent{r.stopAtDDL(d, nil, "it replaces rows by others that the binlog does not tell")}
+	}
+	r.log.Info("DDL of the source is ignored", "gtid", d.GTID, "sql", d.SQL)
+	return r.c.e.exec(ctx, append(r.endCopies(d), logStatement(r.row.ID, "ddl ignored", r.row.State, d.SQL))...)
 }
 
 // referred compiles the tables again to which a statement has made foreign keys: what may be written beside what is another now.
@@ -136,7 +149,7 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 		return permanent{r.stopAtDDL(d, nil, why)}
 	}
 	if job.sql == "" {
-		return r.c.e.exec(ctx, append(r.moveCopies(d, policy), logStatement(r.row.ID, "ddl of others", r.row.State, d.SQL))...)
+		return r.c.e.exec(ctx, append(r.moveCopies(d), logStatement(r.row.ID, "ddl of others", r.row.State, d.SQL))...)
 	}
 	if err := r.finishFor(ctx, slices.Concat(job.objects, job.models)); err != nil { // before the definitions are written down, and never afterwards
 		return err
@@ -150,7 +163,7 @@ func (r *run) execDDL(ctx context.Context, d *vstream.DDL, policy DDLPolicy) err
 		return err
 	}
 	run := job.sql
-	if swaps(job) {
+	if swaps(job, d.Settings) {
 		witness, err := r.witness(ctx, conn)
 		if err != nil {
 			return fmt.Errorf("DDL %s: %w", shorten(job.sql), err)
@@ -235,7 +248,7 @@ func (r *run) translate(d *vstream.DDL) (job ddlJob, why string) {
 	names := binlog.DDLNames(d.SQL, d.DB, d.Settings)
 	var strange []string
 	for _, n := range names {
-		o, ok := r.place(n.Object)
+		o, ok := r.place(d, n.Object)
 		switch {
 		case !ok && n.Table == "":
 			strange = append(strange, "database "+n.DB)
@@ -247,24 +260,26 @@ func (r *run) translate(d *vstream.DDL) (job ddlJob, why string) {
 			job.objects = append(job.objects, o)
 		}
 	}
-	words := strings.Fields(strings.ToUpper(d.SQL))
+	effect := binlog.EffectOf(d.SQL, d.Settings)
 	switch {
 	case len(names) == 0:
 		return job, "its names cannot be read"
 	case len(job.objects) == 0: // nothing of it is here
 		return ddlJob{}, ""
-	case len(strange) > 0 && words[0] == "DROP" && job.objects[0].Table != "":
+	case len(strange) > 0 && effect == binlog.DropsTables && job.objects[0].Table != "":
 		job.sql = binlog.DropTables(job.objects)
 		return job, ""
 	case len(strange) > 0:
 		return job, "it also names what is not replicated: " + strings.Join(strange, ", ")
-	case job.objects[0].Table == "" && words[0] == "DROP" && rules.Qualified() && job.objects[0].DB != names[0].DB:
+	case job.objects[0].Table == "" && effect == binlog.DropsTables && rules.Qualified() && job.objects[0].DB != names[0].DB:
 		return job, "it drops a database that has another name on the target, where others may use it"
-	case strings.Contains(strings.Join(words, " "), "EXCHANGE PARTITION"):
-		return job, "whether an exchange of partitions was run cannot be seen afterwards"
+	case effect == binlog.ReplacesRows:
+		return job, "it replaces rows by others that the binlog does not tell"
+	case effect == binlog.RemovesRows && len(r.writers(names[0].DB, names[0].Table)) > 0:
+		return job, "it removes rows of a table into which other streams write too"
 	}
 	job.sql = binlog.Retarget(binlog.WithoutRows(d.SQL, d.Settings), binlog.DDLNames(binlog.WithoutRows(d.SQL, d.Settings), d.DB, d.Settings), func(n binlog.Name) binlog.Object {
-		o, _ := r.place(n.Object)
+		o, _ := r.place(d, n.Object)
 		return o
 	})
 	return job, ""
@@ -345,8 +360,8 @@ func (r *run) othersOrder(source binlog.Object, def *schema.Table) string {
 
 // swaps says that a statement gives names to tables that others of its tables had. If those look alike, nothing that is seen of them says
 // afterwards whether it was run.
-func swaps(job ddlJob) bool {
-	if words := strings.Fields(strings.ToUpper(job.sql)); words[0] != "RENAME" {
+func swaps(job ddlJob, settings []byte) bool {
+	if binlog.EffectOf(job.sql, settings) != binlog.RenamesTables || len(job.objects) <= 2 { // as those of an ALTER are
 		return false
 	}
 	before, now := map[binlog.Object]bool{}, map[binlog.Object]bool{}
@@ -382,7 +397,7 @@ func witnesses(id int64) []binlog.Object {
 }
 
 // place is where an object of the source is on the target.
-func (r *run) place(o binlog.Object) (binlog.Object, bool) {
+func (r *run) place(d *vstream.DDL, o binlog.Object) (binlog.Object, bool) {
 	rules := &r.row.Source.Rules
 	if o.Table == "" {
 		if !rules.Qualified() {
@@ -392,7 +407,7 @@ func (r *run) place(o binlog.Object) (binlog.Object, bool) {
 		return binlog.Object{DB: db}, ok
 	}
 	rule := rules.Match(o.DB, o.Table)
-	if rule == nil {
+	if rule == nil || r.called(d, o) == "" {
 		return o, false
 	}
 	return binlog.Object{DB: targetDB(rule, o.DB, r.row.DBName), Table: target(rule, o.Table)}, true

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -11,6 +13,7 @@ import (
 
 	"braid/internal/filter"
 	"braid/internal/gtid"
+	"braid/internal/throttle"
 	"braid/internal/vstream"
 )
 
@@ -96,6 +99,7 @@ func TestKeyChangesDuringTheCopy(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nil, source1)
+			w.remote = i%2 == 1
 			src := w.sources["src/0"]
 			for _, s := range []*side{src, w.target} {
 				s.exec("SET SESSION cte_max_recursion_depth=1000000", "CREATE TABLE t ("+c.columns+") CHARACTER SET utf8mb4")
@@ -137,4 +141,117 @@ func TestNameOfATableWithoutKeyDuringTheCopy(t *testing.T) {
 	require.Greater(t, asked.Load(), int64(meddledWindow))
 	w.catchUp()
 	w.equal("src/0", "t", "twins")
+}
+
+// eachWay runs a test with streams of this process, and with those of another tablet.
+func eachWay(t *testing.T, test func(t *testing.T, w *world)) {
+	for name, remote := range map[string]bool{"local": false, "remote": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil, source1)
+			w.remote = remote
+			test(t, w)
+		})
+	}
+}
+
+// Tables that go while the policy of move and reshard is in force, which leaves the target's as they are: the copy ends without them.
+func TestTablesGoWhereDDLIsIgnored(t *testing.T) {
+	for name, ddl := range map[string]string{"drop": "DROP TABLE b", "rename": "RENAME TABLE b TO other.b", "comment": "/* app */ ALTER TABLE b RENAME TO other.b"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eachWay(t, func(t *testing.T, w *world) {
+				src := w.sources["src/0"]
+				other := src.db + "_other"
+				src.exec("CREATE DATABASE " + other)
+				for _, s := range []*side{src, w.target} {
+					s.exec("CREATE TABLE a (id int PRIMARY KEY, n int)", "CREATE TABLE b (id int PRIMARY KEY, n int)", "CREATE TABLE c (id int PRIMARY KEY, n int)")
+				}
+				src.exec("INSERT INTO a VALUES (1,1)", "INSERT INTO b VALUES (1,1)", "INSERT INTO c VALUES (1,1)")
+				w.meddle(2, false, func() { src.exec(strings.Replace(ddl, "other", other, 1)) })
+				w.follow(DDLIgnore, rule("/.*"))
+				w.await(Running)
+				w.catchUp()
+				w.equal("src/0", "a", "c")
+				require.Equal(t, "2", w.target.one("SELECT COUNT(*) FROM _braid.copy_state WHERE vrepl_id="+strconv.FormatInt(w.list()[0].Id, 10)))
+			})
+		})
+	}
+}
+
+// The same behind the statement: it has passed when the table's turn comes.
+func TestTableDroppedBeforeItsTurn(t *testing.T) {
+	eachWay(t, func(t *testing.T, w *world) {
+		var pressure atomic.Int64
+		pressure.Store(100)
+		w.probes = func(string, string, throttle.Limits) []throttle.Probe { return []throttle.Probe{gauge{&pressure}} }
+		w.restart()
+		src := w.sources["src/0"]
+		for _, s := range []*side{src, w.target} {
+			s.exec("CREATE TABLE a (id int PRIMARY KEY, n int)", "CREATE TABLE b (id int PRIMARY KEY, n int)")
+		}
+		src.exec("INSERT INTO a VALUES (1,1)", "INSERT INTO b VALUES (1,1)")
+		w.follow(DDLIgnore, rule("/.*"))
+		w.await(Copying)
+		src.exec("DROP TABLE b")
+		w.catchUp()
+		pressure.Store(0)
+		w.await(Running)
+		w.equal("src/0", "a")
+	})
+}
+
+// A table whose name another one gets while it is copied and DDL is ignored, as tools for online changes do it: the copy begins again with the other one.
+func TestTableIsExchangedWhereDDLIsIgnored(t *testing.T) {
+	eachWay(t, func(t *testing.T, w *world) {
+		src := w.sources["src/0"]
+		for _, s := range []*side{src, w.target} {
+			s.exec("SET SESSION cte_max_recursion_depth=1000000", "CREATE TABLE t (id int PRIMARY KEY, pad varchar(200))")
+		}
+		src.exec("CREATE TABLE ghost (id int PRIMARY KEY, pad varchar(200), KEY (pad))")
+		for _, table := range []string{"t", "ghost"} {
+			src.exec(fmt.Sprintf("INSERT INTO %s WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<%d) SELECT i, REPEAT('x',150) FROM n", table, meddledRows), "ANALYZE TABLE "+table)
+		}
+		src.exec("UPDATE ghost SET pad='new' WHERE id<100")
+		asked := w.meddle(meddledWindow, false, func() { src.exec("RENAME TABLE t TO away, ghost TO t", "DELETE FROM t WHERE id=7") })
+		w.follow(DDLIgnore, rule("t"))
+		w.await(Running)
+		require.Greater(t, asked.Load(), int64(meddledWindow))
+		w.catchUp()
+		w.equal("src/0", "t")
+	})
+}
+
+// A key that goes while its table is copied, and DDL is ignored: the stream says that the table cannot be copied.
+func TestKeyGoesWhereDDLIsIgnored(t *testing.T) {
+	eachWay(t, func(t *testing.T, w *world) {
+		src := w.sources["src/0"]
+		for _, s := range []*side{src, w.target} {
+			s.exec("SET SESSION cte_max_recursion_depth=1000000", "CREATE TABLE t (id int PRIMARY KEY, pad varchar(200))")
+		}
+		src.exec(fmt.Sprintf("INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<%d) SELECT i, REPEAT('x',150) FROM n", meddledRows), "ANALYZE TABLE t")
+		w.meddle(meddledWindow, false, func() { src.exec("ALTER TABLE t DROP PRIMARY KEY") })
+		w.follow(DDLIgnore, rule("t"))
+		w.await(Error)
+		require.Contains(t, w.list()[0].Message, "has no primary key")
+	})
+}
+
+// Statements that remove rows are no less than DELETE, whatever the policy for DDL.
+func TestRowsRemovedByDDLWhereItIsIgnored(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	src := w.sources["src/0"]
+	for _, s := range []*side{src, w.target} {
+		s.exec("CREATE TABLE a (id int PRIMARY KEY, n int)", "CREATE TABLE p (id int PRIMARY KEY, n int) PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN (20), PARTITION p2 VALUES LESS THAN (30))")
+	}
+	src.exec("INSERT INTO a (id) VALUES (1),(2),(3)", "INSERT INTO p (id) VALUES (1),(2),(11),(12),(21)")
+	w.create(w.spec("src/0", rule("/.*")))
+	w.await(Running)
+	src.exec("TRUNCATE TABLE a", "INSERT INTO a VALUES (7,1)", "ALTER TABLE p TRUNCATE PARTITION p0", "INSERT INTO p VALUES (3,1)", "ALTER TABLE p DROP PARTITION p1", "INSERT INTO p VALUES (13,1)",
+		"CREATE TABLE made_later (id int PRIMARY KEY, n int)", "TRUNCATE TABLE made_later")
+	w.catchUp()
+	w.equal("src/0", "a", "p")
+	src.exec("CREATE TABLE x (id int PRIMARY KEY, n int)", "ALTER TABLE p EXCHANGE PARTITION p2 WITH TABLE x")
+	w.await(Error)
+	require.Contains(t, w.list()[0].Message, "EXCHANGE PARTITION")
 }

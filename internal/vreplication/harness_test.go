@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -11,8 +12,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
 
 	tabletpb "braid/api/tablet"
+	"braid/internal/base/errs"
 	"braid/internal/filter"
 	"braid/internal/mysqld"
 	"braid/internal/mysqld/mysqldtest"
@@ -76,6 +81,8 @@ type world struct {
 	opened  atomic.Int64
 	// wrap, if set, stands between the engine and a stream.
 	wrap func(vstream.Source) vstream.Source
+	// remote lets streams come over gRPC, as they do in a cluster.
+	remote bool
 	// sizes and probes, if set, are those of the engines that start from here on.
 	sizes  *copySizes
 	probes func(keyspace, shard string, limits throttle.Limits) []throttle.Probe
@@ -140,10 +147,41 @@ func (w *world) open(_ context.Context, keyspace, shard string, _ []topo.TabletT
 		return nil, fmt.Errorf("no source %s/%s", keyspace, shard)
 	}
 	var source vstream.Source = vstream.NewLocal(vstream.LocalConfig{DB: s.Repl(), DBName: s.db}, testLog(w.t))
+	if w.remote {
+		source = overGRPC(w.t, source)
+	}
 	if w.wrap != nil {
 		source = w.wrap(source)
 	}
 	return source, nil
+}
+
+// served is a tablet that has nothing but a source.
+type served struct {
+	tabletpb.UnimplementedTabletServer
+	source vstream.Source
+}
+
+func (s *served) Stream(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.StreamResponse]) error {
+	return errs.ToGRPC(vstream.Serve(rpc, s.source))
+}
+
+// overGRPC is the source as another tablet sees it.
+func overGRPC(t testing.TB, source vstream.Source) vstream.Source {
+	lis := bufconn.Listen(1 << 16)
+	srv := grpc.NewServer()
+	tabletpb.RegisterTabletServer(srv, &served{source: source})
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(lis) }()
+	conn, err := grpc.NewClient("passthrough:///tablet", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, conn.Close())
+		srv.Stop()
+		require.NoError(t, <-done)
+	})
+	return vstream.NewRemote(conn)
 }
 
 func (w *world) spec(name string, rules ...filter.Rule) *tabletpb.StreamSpec {

@@ -135,6 +135,14 @@ func (c *catalog) within(db string) bool {
 	return db == c.db
 }
 
+// home is the one database whose tables are followed, if the rules do not name databases.
+func (c *catalog) home() string {
+	if c.rules.Qualified() {
+		return ""
+	}
+	return c.db
+}
+
 // split finds the table of a name.
 func (c *catalog) split(name string) (db, table string) {
 	if c.rules.Qualified() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"braid/internal/base/errs"
 	"braid/internal/rowimage"
 	"braid/internal/schema"
 	"braid/internal/writeset"
@@ -26,11 +27,14 @@ type described struct {
 	raw      *rowimage.Decoder // of images as the binlog has them; nil before the first
 }
 
-// Decode returns the items of a batch. Rows alias src. Whatever src holds, it neither panics nor allocates more than a multiple of its size.
+// Decode returns the items of a batch, or the GoneError that ended the stream. Rows alias src. Whatever src holds, it neither panics nor allocates more than a multiple of its size.
 func (d *Decoder) Decode(src []byte) ([]Item, error) {
 	r := &wireReader{rest: src}
 	var items []Item
 	for len(r.rest) > 0 && r.err == nil {
+		if r.rest[0] == wireGone {
+			return items, gone(r)
+		}
 		items = append(items, d.item(r))
 	}
 	if r.err != nil {
@@ -46,7 +50,7 @@ func (d *Decoder) item(r *wireReader) Item {
 	case wireTransaction:
 		return d.transaction(r)
 	case wireDDL:
-		return &DDL{Rows: r.byte() != 0, GTID: r.string(), CommitUS: r.varint(), BegunUS: r.varint(), DB: r.string(), SQL: r.string(), Settings: r.bytes()}
+		return &DDL{Rows: r.byte() != 0, GTID: r.string(), CommitUS: r.varint(), BegunUS: r.varint(), DB: r.string(), Home: r.string(), SQL: r.string(), Settings: r.bytes()}
 	case wireChunk:
 		return d.chunk(r)
 	case wireSplit:
@@ -206,6 +210,21 @@ func split(r *wireReader) *Split {
 		s.Keys = append(s.Keys, r.row(r.count()))
 	}
 	return s
+}
+
+// gone reads the error by which a stream has ended.
+func gone(r *wireReader) error {
+	r.byte()
+	keyless, g, text := r.byte() != 0, &GoneError{Table: r.string()}, r.string()
+	switch {
+	case r.err != nil:
+		return r.err
+	case keyless:
+		g.Err = errs.New(errs.NoPrimaryKey, nil, "%s", text)
+	default:
+		g.Err = fmt.Errorf("%s: %w", g.Table, schema.ErrNoTable)
+	}
+	return g
 }
 
 // wireReader reads fields until the first error, and gives zero values after it.

@@ -3,8 +3,10 @@ package vstream
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 
+	"braid/internal/base/errs"
 	"braid/internal/rowimage"
 	"braid/internal/writeset"
 )
@@ -18,6 +20,7 @@ const (
 	wireChunk
 	wireHeartbeat
 	wireSplit
+	wireGone // the end of the stream: a GoneError
 )
 
 const (
@@ -59,7 +62,7 @@ func Encode(dst []byte, items []Item) ([]byte, error) {
 			}
 			dst = appendString(append(dst, wireDDL, rows), it.GTID)
 			dst = binary.AppendVarint(binary.AppendVarint(dst, it.CommitUS), it.BegunUS)
-			dst = appendString(appendString(appendString(dst, it.DB), it.SQL), it.Settings)
+			dst = appendString(appendString(appendString(appendString(dst, it.DB), it.Home), it.SQL), it.Settings)
 		case *Chunk:
 			dst = appendChunk(dst, it)
 		case *Split:
@@ -168,6 +171,15 @@ func appendSplit(dst []byte, s *Split) []byte {
 		dst = rowimage.AppendRow(binary.AppendUvarint(dst, uint64(len(key))), key)
 	}
 	return dst
+}
+
+// appendGone writes an error that the receiver must know by its type.
+func appendGone(dst []byte, g *GoneError) []byte {
+	var keyless byte
+	if errors.Is(g, errs.NoPrimaryKey) {
+		keyless = 1
+	}
+	return appendString(appendString(append(dst, wireGone, keyless), g.Table), errs.Of(g).Text)
 }
 
 func appendRows(dst []byte, rows []rowimage.Row) []byte {

@@ -85,6 +85,7 @@ type DDL struct {
 	CommitUS int64
 	BegunUS  int64  // when the session began to run it, which is CURRENT_TIMESTAMP in it; microseconds since 1970
 	DB       string // default database of the statement
+	Home     string // the database whose tables the stream follows; empty where its rules name databases
 	SQL      string
 	Settings []byte // of the session that has run it: see binlog.Settings
 }

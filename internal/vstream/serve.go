@@ -83,6 +83,11 @@ func serveItems(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.St
 	defer alive.end()
 	for {
 		items, err := st.Recv()
+		if gone, ok := errors.AsType[*GoneError](err); ok { // a status would not carry its type
+			if err := rpc.Send(&tabletpb.StreamResponse{Items: appendGone(nil, gone)}); err != nil {
+				return err
+			}
+		}
 		if err != nil {
 			return err
 		}

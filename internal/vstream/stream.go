@@ -212,7 +212,7 @@ func (s *stream) ddl(ev *binlog.DDL) error {
 	}
 	switch {
 	case len(followed) > 0:
-		s.emit(&DDL{GTID: ev.GTID, Rows: ev.Rows, CommitUS: commitUS, BegunUS: ev.BegunUS, DB: ev.DB, SQL: ev.SQL, Settings: ev.Settings})
+		s.emit(&DDL{GTID: ev.GTID, Rows: ev.Rows, CommitUS: commitUS, BegunUS: ev.BegunUS, DB: ev.DB, Home: s.catalog.home(), SQL: ev.SQL, Settings: ev.Settings})
 	case !ev.Rows:
 		s.pass()
 	}

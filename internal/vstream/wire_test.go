@@ -1,12 +1,14 @@
 package vstream
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"braid/internal/base/errs"
 	"braid/internal/rowimage"
 	"braid/internal/schema"
 )
@@ -61,7 +63,7 @@ func drawItem(t *rapid.T, tables []*Table) Item {
 		}
 		return tx
 	case 2:
-		return &DDL{GTID: text.Draw(t, "gtid"), Rows: rapid.Bool().Draw(t, "rows"), CommitUS: rapid.Int64().Draw(t, "us"), BegunUS: rapid.Int64().Draw(t, "begun"), DB: text.Draw(t, "db"), SQL: text.Draw(t, "sql"), Settings: rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "settings")}
+		return &DDL{GTID: text.Draw(t, "gtid"), Rows: rapid.Bool().Draw(t, "rows"), CommitUS: rapid.Int64().Draw(t, "us"), BegunUS: rapid.Int64().Draw(t, "begun"), DB: text.Draw(t, "db"), Home: text.Draw(t, "home"), SQL: text.Draw(t, "sql"), Settings: rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "settings")}
 	case 3:
 		c := &Chunk{Window: rapid.Uint64().Draw(t, "window"), TableID: table.ID, Done: rapid.Bool().Draw(t, "done"), Rekeyed: rapid.Bool().Draw(t, "rekeyed"), HeldBack: rapid.Bool().Draw(t, "held back"), Position: text.Draw(t, "position")}
 		c.Rows, c.Touched = drawRows(t, width), drawRows(t, key)
@@ -183,4 +185,16 @@ func BenchmarkWire(b *testing.B) {
 		}
 	}
 	b.SetBytes(int64(len(raw)))
+}
+
+// The error that says that a table is gone keeps its type, and what it wraps.
+func TestGoneOnTheWire(t *testing.T) {
+	for _, cause := range []error{schema.ErrNoTable, errs.New(errs.NoPrimaryKey, nil, "table d.t has no key")} {
+		_, err := new(Decoder).Decode(appendGone(nil, &GoneError{"t", cause}))
+		gone, ok := errors.AsType[*GoneError](err)
+		require.True(t, ok)
+		require.Equal(t, "t", gone.Table)
+		require.Equal(t, errors.Is(cause, schema.ErrNoTable), errors.Is(err, schema.ErrNoTable))
+		require.Equal(t, errors.Is(cause, errs.NoPrimaryKey), errors.Is(err, errs.NoPrimaryKey))
+	}
 }
