@@ -332,7 +332,7 @@ func (f *finisher) add(ctx context.Context, conn *sqlconn.Conn, u *unfinished, a
 // nameTaken: the names of a database's foreign keys are unique, and another table has one.
 func (u *unfinished) nameTaken(err error) error {
 	return permanent{errs.New(errs.TableDiffers, err, "table %s.%s lacks a foreign key, or an index, whose name is taken", u.at.DB, u.at.Table).
-		With("on the target, drop what has the name, or give it another: SELECT TABLE_NAME, CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA="+sqlconn.Quote(u.at.DB)+"; then start the stream again")}
+		With("on the target, drop what has the name, or give it another: SELECT TABLE_NAME, CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA=" + sqlconn.Quote(u.at.DB) + "; then start the stream again")}
 }
 
 // compare names what is otherwise than on the source.
