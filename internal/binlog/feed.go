@@ -38,7 +38,7 @@ type feed struct {
 	pending  pending
 	done     progress
 	cuts     cuts
-	server   string // UUID of the first server
+	server   string // UUID of the first server; it stays when the first connection stands
 	wire     *wire
 
 	heard atomic.Int64 // when the source was last heard, in nanoseconds since 1970
@@ -75,13 +75,21 @@ func (f *feed) open(ctx context.Context) error {
 		w.sock.Close()
 		return errClosed
 	}
-	f.server, f.wire, w.heard = w.server, w, &f.heard
+	if f.server == "" {
+		f.server = w.server
+	}
+	f.wire, w.heard = w, &f.heard
 	f.heard.Store(time.Now().UnixNano())
 	return nil
 }
 
 func (f *feed) another(w *wire) error {
-	return errs.New(errs.StreamFailed, nil, "binlog of %s: another server answers there: its UUID is %s, it was %s", f.db.Addr, w.server, f.server).
+	return AnotherServer(f.db.Addr, w.server, f.server)
+}
+
+// AnotherServer is the error of who finds another server at an address than the one that it began with.
+func AnotherServer(addr, now, before string) error {
+	return errs.New(errs.StreamFailed, nil, "MySQL at %s: another server answers there: its UUID is %s, it was %s", addr, now, before).
 		With("Start the stream again: it goes on where it was, if the server has the same transactions.")
 }
 

@@ -31,7 +31,8 @@ type hubReader struct {
 	hub    *Hub
 	follow func(db, table string) bool
 	ready  chan struct{}
-	waits  bool // guarded by the ring's lock: it is to be woken
+	server string // UUID of the one that is read, known when the reader is open
+	waits  bool   // guarded by the ring's lock: it is to be woken
 
 	mu struct {
 		sync.Mutex
@@ -87,6 +88,7 @@ func (r *hubReader) open(ctx context.Context) error {
 		switch standing {
 		case joined:
 			r.mu.run, r.mu.at = run, at
+			r.server = run.feed.server
 			return nil
 		case outside:
 			return r.openPrivate(ctx)
@@ -111,15 +113,19 @@ func (r *hubReader) openPrivate(ctx context.Context) error {
 		d.Close()
 		return err
 	}
+	r.server = d.feed.server
 	d.start()
 	r.mu.private = d
 	return nil
 }
 
+// Server is the UUID of the server that is read.
+func (r *hubReader) Server() string { return r.server }
+
 func (r *hubReader) newPrivate() *dump {
 	d := newDump(Config{DB: r.hub.cfg.DB, Position: r.mu.position, Follow: r.follow, QueueBytes: privateBytes, held: r.hub.cfg.held, log: r.hub.cfg.Log})
 	d.queue.ready = r.ready
-	d.feed.done = r.mu.done
+	d.feed.done, d.feed.server = r.mu.done, r.server
 	return d
 }
 

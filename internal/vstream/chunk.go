@@ -52,9 +52,10 @@ const (
 
 // chunkReader is the chunkSource of a MySQL server: one session. One goroutine uses it at a time.
 type chunkReader struct {
-	db    sqlconn.Config
-	conn  *sqlconn.Conn
-	sizes *chunkSizes
+	db     sqlconn.Config
+	server string // UUID of the one whose log the stream reads; empty: any
+	conn   *sqlconn.Conn
+	sizes  *chunkSizes
 }
 
 // readerSession makes one statement one consistent read, whatever the server's default; lets a long list of keys be looked up in the index; and
@@ -69,12 +70,31 @@ func (r *chunkReader) session(ctx context.Context) (*sqlconn.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.Exec(ctx, readerSession); err != nil {
+	if err = sameServer(ctx, conn, r.db.Addr, r.server); err == nil {
+		_, err = conn.Exec(ctx, readerSession)
+	}
+	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("chunk session: %w", err)
 	}
 	r.conn = conn
 	return conn, nil
+}
+
+// sameServer refuses another server than the one whose log is read: an address may come to lead elsewhere while the log's connection lives. Its rows are not
+// that log's, and positions in the two do not compare.
+func sameServer(ctx context.Context, conn *sqlconn.Conn, addr, server string) error {
+	if server == "" {
+		return nil
+	}
+	res, err := conn.Query(ctx, "SELECT @@GLOBAL.server_uuid")
+	if err != nil {
+		return fmt.Errorf("server_uuid: %w", err)
+	}
+	if now := string(res.Rows[0][0]); now != server {
+		return binlog.AnotherServer(addr, now, server)
+	}
+	return nil
 }
 
 func (r *chunkReader) close() {

@@ -45,7 +45,8 @@ type Local struct {
 
 	mu struct {
 		sync.Mutex
-		readers map[string]*readers // by workflow
+		readers map[string]*readers // by workflow and server
+		server  string              // UUID of the one whose log the newest stream reads; empty before the first
 	}
 }
 
@@ -85,20 +86,25 @@ func (l *Local) Open(ctx context.Context, start Start) (Stream, error) {
 	l.log.Info("stream started", "workflow", start.Workflow, "database", l.cfg.DBName, "position", position.String())
 	st := newStream(ctx, reader, catalog, position, clock)
 	st.server = xxhash.Sum64String(l.cfg.DB.Addr)
-	st.enter = func(st *stream) (leave func()) { return l.enter(st, start) }
+	server := reader.(interface{ Server() string }).Server() //nolint:errcheck // the hub's readers have it
+	l.mu.Lock()
+	l.mu.server = server
+	l.mu.Unlock()
+	st.enter = func(st *stream) (leave func()) { return l.enter(st, start, server) }
 	return st, nil
 }
 
 // enter gives a stream its readers: those of its workflow, or its own.
-func (l *Local) enter(st *stream, start Start) (leave func()) {
+func (l *Local) enter(st *stream, start Start, server string) (leave func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := l.mu.readers[start.Workflow]
+	name := start.Workflow + "\x00" + server
+	r := l.mu.readers[name]
 	if r == nil {
-		dial := func() readerSource { return &chunkReader{db: l.cfg.DB, sizes: l.sizes} }
+		dial := func() readerSource { return &chunkReader{db: l.cfg.DB, server: server, sizes: l.sizes} }
 		r = newReaders(l.ctx, cmp.Or(start.Readers, defaultReaders), dial, &l.stats, l.pace, l.log)
 		if start.Workflow != "" {
-			l.mu.readers[start.Workflow] = r
+			l.mu.readers[name] = r
 		}
 	}
 	if st.readers = r; start.Workflow != "" {
@@ -108,8 +114,8 @@ func (l *Local) enter(st *stream, start Start) (leave func()) {
 	return func() {
 		l.mu.Lock()
 		last := r.leave(st.member)
-		if last && l.mu.readers[start.Workflow] == r {
-			delete(l.mu.readers, start.Workflow)
+		if last && l.mu.readers[name] == r {
+			delete(l.mu.readers, name)
 		}
 		l.mu.Unlock()
 		if last {
@@ -201,7 +207,13 @@ func (l *Local) dial(ctx context.Context, after gtid.Set) (*sqlconn.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := waitExecuted(ctx, conn, after); err != nil {
+	l.mu.Lock()
+	server := l.mu.server
+	l.mu.Unlock()
+	if err = sameServer(ctx, conn, l.cfg.DB.Addr, server); err == nil {
+		err = waitExecuted(ctx, conn, after)
+	}
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}

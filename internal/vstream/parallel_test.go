@@ -413,7 +413,7 @@ func TestReaders(t *testing.T) {
 		start := Start{Workflow: fmt.Sprint("w", readers), Readers: readers}
 		for range 2 {
 			st := newStream(t.Context(), nil, newCatalog("d", start.Rules, local), gtid.Set{}, sourceClock{now: time.Now})
-			leaves = append(leaves, local.enter(st, start))
+			leaves = append(leaves, local.enter(st, start, ""))
 			require.Equal(t, cmp.Or(readers, 4), st.readers.mu.scans.sessions)
 			start.Readers = 3
 		}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"braid/internal/base/errs"
 	"braid/internal/base/timeouts"
 	"braid/internal/binlog"
 	"braid/internal/sqlconn"
@@ -184,7 +185,7 @@ func lost(err error) bool {
 	switch sqlconn.ErrCode(err) {
 	case 0, // not the server's answer
 		1040, 1053, 1317, 3169: // too many connections, shutdown, interrupted, killed
-		return !errors.Is(err, errPermanent)
+		return !errors.Is(err, errPermanent) && !errors.Is(err, errs.StreamFailed)
 	}
 	return false
 }
