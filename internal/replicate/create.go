@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"braid/internal/base/errs"
 	"braid/internal/binlog"
 	"braid/internal/gtid"
@@ -80,18 +82,49 @@ func refused(err error, format string, args ...any) error {
 		"do what the target's message asks for, or make it there by hand, with the source's columns and keys; then run the same command again")
 }
 
-// tables makes those that the target lacks.
-func (d *definer) tables(ctx context.Context, p *plan) error {
+// definerSessions make tables at the same time: each waits for the target's disk, and they wait together.
+const definerSessions = 8
+
+// makeTables makes those that the target lacks.
+func (r *replication) makeTables(ctx context.Context, p *plan) error {
+	var todo []*table
 	for _, t := range p.tables {
-		if t.target != nil {
-			continue
+		if t.target == nil {
+			todo = append(todo, t)
 		}
-		if err := d.table(ctx, p, t); err != nil {
-			return refused(err, "make table %s.%s on the target", t.db, t.name)
-		}
-		t.made = true
-		d.log.Info("table made on the target", "source", t.String(), "table", t.db+"."+t.name)
 	}
+	work := make(chan *table, len(todo))
+	for _, t := range todo {
+		work <- t
+	}
+	close(work)
+	group, ctx := errgroup.WithContext(ctx)
+	for range min(definerSessions, len(todo)) {
+		group.Go(func() error {
+			d, err := newDefiner(ctx, r.cfg.Target, r.log)
+			if err != nil {
+				return err
+			}
+			defer d.close()
+			for t := range work {
+				if err := d.make(ctx, p, t); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// make makes a table. If nobody knows whether that was done, it counts as made: it was not there when the plan was read.
+func (d *definer) make(ctx context.Context, p *plan, t *table) error {
+	err := d.table(ctx, p, t)
+	t.made = err == nil || errors.Is(err, sqlconn.ErrLost) || ctx.Err() != nil
+	if err != nil {
+		return refused(err, "make table %s.%s on the target", t.db, t.name)
+	}
+	d.log.Info("table made on the target", "source", t.String(), "table", t.db+"."+t.name)
 	return nil
 }
 
@@ -201,7 +234,7 @@ func (r *replication) remake(ctx context.Context, source *sqlconn.Conn, now *pla
 	if err := d.databases(ctx, source, now); err != nil {
 		return err
 	}
-	return d.tables(ctx, now)
+	return r.makeTables(ctx, now)
 }
 
 // createStatement is the source's, under the target's names. A foreign key whose parent is not replicated is left out: on the target

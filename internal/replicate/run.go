@@ -378,7 +378,7 @@ func (r *replication) define(ctx context.Context) error {
 	if err := d.databases(ctx, r.source, r.plan); err != nil {
 		return err
 	}
-	return d.tables(ctx, r.plan)
+	return r.makeTables(ctx, r.plan)
 }
 
 // inherit takes over what this process has made on the target by the plan before, and drops what the source defines otherwise now.
@@ -430,10 +430,13 @@ func (r *replication) follow(ctx context.Context) error {
 	tick := time.NewTicker(lookPeriod)
 	defer tick.Stop()
 	var goal gtid.Set // of Once
+	var last Status
+	told := ""
 	for {
 		stream, err := r.look(ctx)
 		if err == nil {
-			r.report(r.status(ctx, stream))
+			last, told = r.status(ctx, stream), ""
+			r.report(last)
 			done, err := r.ended(ctx, stream, &goal)
 			if err != nil {
 				return err
@@ -445,7 +448,11 @@ func (r *replication) follow(ctx context.Context) error {
 				return errors.Join(err, r.stop(ctx))
 			}
 		} else if ctx.Err() == nil {
-			r.log.Warn("the stream's row cannot be read", "error", err)
+			if text := err.Error(); text != told {
+				told = text
+				r.log.Warn("the stream's row cannot be read", "error", err)
+			}
+			r.report(last.unread(err))
 		}
 		if !r.near(ctx, stream, goal) {
 			select {
@@ -536,6 +543,8 @@ func (r *replication) stop(ctx context.Context) error {
 }
 
 func (r *replication) look(ctx context.Context) (*tabletpb.StreamStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeouts.StreamSilence) // a target that is cut off says nothing
+	defer cancel()
 	streams, err := r.engine.List(ctx, r.cfg.Name)
 	if err != nil {
 		return nil, err

@@ -45,6 +45,13 @@ type Status struct {
 	Final        bool      `json:"final,omitempty"`       // the last one
 }
 
+// unread is the status while the target cannot be asked: what was read last, and why nothing is known since.
+func (s Status) unread(err error) Status {
+	s.Time, s.Message, s.LagMS, s.BehindGTIDs = time.Now(), vreplication.Trouble(err), -1, -1
+	s.TPS, s.Groups, s.Width, s.Busy, s.RowsPerS, s.BytesPerS, s.ETASeconds = 0, 0, 0, 0, 0, 0, 0
+	return s
+}
+
 // Table is how far the copy of a table is.
 type Table struct {
 	Name        string `json:"name"` // on the source

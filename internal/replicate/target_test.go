@@ -236,10 +236,11 @@ func TestPrivilegeForSettingsOfDDL(t *testing.T) {
 	w.fill()
 	w.withoutRowEvents()
 	user := w.cfg.Target.User
-	w.target.exec("REVOKE SESSION_VARIABLES_ADMIN, SYSTEM_VARIABLES_ADMIN ON *.* FROM "+user, "SET GLOBAL sql_generate_invisible_primary_key=ON")
-	defer w.target.exec("SET GLOBAL sql_generate_invisible_primary_key=OFF")
+	w.target.exec("REVOKE SESSION_VARIABLES_ADMIN, SYSTEM_VARIABLES_ADMIN ON *.* FROM "+user)
 	r := w.start()
 	r.running()
+	w.target.exec("SET GLOBAL sql_generate_invisible_primary_key=ON")
+	defer w.target.exec("SET GLOBAL sql_generate_invisible_primary_key=OFF")
 	w.source.exec("CREATE TABLE "+w.db+".made (id int PRIMARY KEY, v varchar(9))", "INSERT INTO "+w.db+".made VALUES (1,'a')")
 	r.says("SESSION_VARIABLES_ADMIN", "GRANT what is missing")
 	w.target.exec("GRANT SESSION_VARIABLES_ADMIN ON *.* TO " + user)
