@@ -444,7 +444,8 @@ func (x *Window) GetIncludeTouched() bool {
 
 type StreamResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Items         []byte                 `protobuf:"bytes,1,opt,name=items,proto3" json:"items,omitempty"` // vstream's encoding of a batch of items, in stream order
+	Items         []byte                 `protobuf:"bytes,1,opt,name=items,proto3" json:"items,omitempty"` // vstream's encoding of a batch of items, in stream order, or the next part of it
+	More          uint64                 `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`  // bytes of the batch that the next messages have; 0: it ends here
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -484,6 +485,13 @@ func (x *StreamResponse) GetItems() []byte {
 		return x.Items
 	}
 	return nil
+}
+
+func (x *StreamResponse) GetMore() uint64 {
+	if x != nil {
+		return x.More
+	}
+	return 0
 }
 
 type AwaitFenceRequest struct {
@@ -2757,9 +2765,10 @@ const file_api_tablet_tablet_proto_rawDesc = "" +
 	"\x04keys\x18\x04 \x03(\fR\x04keys\x12\x19\n" +
 	"\bmax_rows\x18\x05 \x01(\x05R\amaxRows\x12\x1b\n" +
 	"\tmax_bytes\x18\x06 \x01(\x03R\bmaxBytes\x12'\n" +
-	"\x0finclude_touched\x18\a \x01(\bR\x0eincludeTouched\"&\n" +
+	"\x0finclude_touched\x18\a \x01(\bR\x0eincludeTouched\":\n" +
 	"\x0eStreamResponse\x12\x14\n" +
-	"\x05items\x18\x01 \x01(\fR\x05items\"S\n" +
+	"\x05items\x18\x01 \x01(\fR\x05items\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\x04R\x04more\"S\n" +
 	"\x11AwaitFenceRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12(\n" +
 	"\x10drain_timeout_ms\x18\x02 \x01(\x03R\x0edrainTimeoutMs\"H\n" +

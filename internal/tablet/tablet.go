@@ -105,7 +105,7 @@ func (t *Tablet) Start(ctx context.Context) error {
 			return fmt.Errorf("tablet streams: %w", err)
 		}
 	}
-	t.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(64<<20), grpc.MaxSendMsgSize(64<<20), grpc.UnaryInterceptor(t.ofTerm))
+	t.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(vstream.MaxMessageBytes), grpc.MaxSendMsgSize(vstream.MaxMessageBytes), grpc.UnaryInterceptor(t.ofTerm))
 	t.health = health.NewServer()
 	t.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	healthpb.RegisterHealthServer(t.grpc, t.health)

@@ -169,7 +169,7 @@ func (s *served) Stream(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tab
 // overGRPC is the source as another tablet sees it.
 func overGRPC(t testing.TB, source vstream.Source) vstream.Source {
 	lis := bufconn.Listen(1 << 16)
-	srv := grpc.NewServer()
+	srv := grpc.NewServer(grpc.MaxRecvMsgSize(vstream.MaxMessageBytes), grpc.MaxSendMsgSize(vstream.MaxMessageBytes))
 	tabletpb.RegisterTabletServer(srv, &served{source: source})
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(lis) }()

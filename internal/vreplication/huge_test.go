@@ -24,10 +24,17 @@ func hugeMiB() int {
 
 // Rows that are far larger than a chunk are copied, and their changes are applied.
 func TestHugeRows(t *testing.T) {
+	for name, remote := range map[string]bool{"local": false, "remote": true} {
+		t.Run(name, func(t *testing.T) { hugeRows(t, remote) })
+	}
+}
+
+func hugeRows(t *testing.T, remote bool) {
 	n := hugeMiB()
 	options := mysqldtest.Options{Options: []string{"max_allowed_packet=1G", "innodb-redo-log-capacity=4G"}}
 	source, target := mysqldtest.New(t, options), mysqldtest.New(t, options)
 	w := newWorld(t, target, map[string]*mysqld.Server{"src/0": source})
+	w.remote = remote
 	src := w.sources["src/0"]
 	for _, s := range []*side{src, w.target} {
 		s.exec("CREATE TABLE t (id int PRIMARY KEY, v longblob)")

@@ -36,7 +36,7 @@ func (s *tabletServer) Stream(rpc grpc.BidiStreamingServer[tabletpb.StreamReques
 // remoteOf puts a gRPC connection in front of a source.
 func remoteOf(t testing.TB, source Source) Source {
 	lis := bufconn.Listen(1 << 16)
-	srv := grpc.NewServer()
+	srv := grpc.NewServer(grpc.MaxRecvMsgSize(MaxMessageBytes), grpc.MaxSendMsgSize(MaxMessageBytes))
 	tabletpb.RegisterTabletServer(srv, &tabletServer{source: source})
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(lis) }()

@@ -46,6 +46,20 @@ func TestLargeRows(t *testing.T) {
 			}
 		}
 		require.Equal(t, sizes, got, name)
+		s.exec("UPDATE t SET id = -id - 1 WHERE LENGTH(v) = " + strconv.Itoa(70<<20)) // both images
+		for changed := (*Change)(nil); changed == nil; {
+			items, err := st.Recv()
+			require.NoError(t, err)
+			for _, item := range items {
+				if tx, ok := item.(*Transaction); ok && len(tx.Changes) > 0 {
+					changed = &tx.Changes[0]
+				}
+			}
+			if changed != nil {
+				require.Equal(t, []int{70 << 20, 70 << 20}, []int{len(changed.Before[1]), len(changed.After[1])})
+			}
+		}
+		s.exec("UPDATE t SET id = -id - 1 WHERE id < 0")
 		require.NoError(t, st.Close())
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"time"
 
@@ -31,8 +30,7 @@ var errSilent = errors.New("the source sent nothing, not even that it lives")
 // Open implements Source. An error of the other side comes with the first Recv, as gRPC has it.
 func (r *remote) Open(ctx context.Context, start Start) (Stream, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	// A batch holds at least one row, and a row may be as large as MySQL allows; the source keeps batches small where it can.
-	rpc, err := r.client.Stream(ctx, grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32))
+	rpc, err := r.client.Stream(ctx, grpc.MaxCallRecvMsgSize(MaxMessageBytes), grpc.MaxCallSendMsgSize(MaxMessageBytes))
 	if err == nil {
 		err = rpc.Send(&tabletpb.StreamRequest{Request: &tabletpb.StreamRequest_Start{Start: &tabletpb.Start{
 			Position: start.Position, FromNow: start.FromNow, Rules: start.Rules.JSON(), Workflow: start.Workflow, Readers: int32(start.Readers), Copies: start.Copies,
@@ -70,9 +68,26 @@ func (s *remoteStream) Recv() ([]Item, error) {
 }
 
 func (s *remoteStream) recv() ([]Item, error) {
-	silence := time.AfterFunc(s.silence, func() { s.cancel(errSilent) })
+	for {
+		raw, err := s.batch()
+		if err != nil {
+			return nil, err
+		}
+		items, err := s.decoder.Decode(raw)
+		if err != nil || len(items) > 0 {
+			return items, err
+		}
+	}
+}
+
+// maxBatchBytes is more than any batch has: two images of the largest row, and what little stands beside them.
+const maxBatchBytes = 8 << 30
+
+// batch puts the messages of one together.
+func (s *remoteStream) batch() (raw []byte, err error) {
+	silence := time.AfterFunc(timeouts.StreamSilence, func() { s.cancel(errSilent) })
 	defer silence.Stop()
-	for ; ; silence.Reset(s.silence) {
+	for {
 		m, err := s.rpc.Recv()
 		if err != nil {
 			if cause := context.Cause(s.ctx); cause != nil {
@@ -80,9 +95,17 @@ func (s *remoteStream) recv() ([]Item, error) {
 			}
 			return nil, errs.FromGRPC(err)
 		}
-		items, err := s.decoder.Decode(m.Items)
-		if err != nil || len(items) > 0 {
-			return items, err
+		silence.Reset(timeouts.StreamSilence)
+		switch {
+		case m.More > maxBatchBytes:
+			return nil, fmt.Errorf("%w: %d bytes are to follow", errMalformed, m.More)
+		case raw == nil && m.More == 0:
+			return m.Items, nil
+		case raw == nil:
+			raw = make([]byte, 0, len(m.Items)+int(m.More))
+		}
+		if raw = append(raw, m.Items...); m.More == 0 {
+			return raw, nil
 		}
 	}
 }

@@ -84,7 +84,7 @@ func serveItems(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.St
 	for {
 		items, err := st.Recv()
 		if gone, ok := errors.AsType[*GoneError](err); ok { // a status would not carry its type
-			if err := rpc.Send(&tabletpb.StreamResponse{Items: appendGone(nil, gone)}); err != nil {
+			if err := alive.send(appendGone(nil, gone)); err != nil {
 				return err
 			}
 		}
@@ -95,7 +95,7 @@ func serveItems(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.St
 		if err != nil {
 			return err
 		}
-		if err := alive.send(&tabletpb.StreamResponse{Items: raw}); err != nil {
+		if err := alive.send(raw); err != nil {
 			return err
 		}
 	}
@@ -119,19 +119,32 @@ func keepAlive(rpc grpc.BidiStreamingServer[tabletpb.StreamRequest, tabletpb.Str
 	a := &alive{rpc: rpc}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.mu.timer = time.AfterFunc(aliveAfter, func() { a.send(&tabletpb.StreamResponse{}) }) //nolint:errcheck // the next item finds out
+	a.mu.timer = time.AfterFunc(aliveAfter, func() { a.send(nil) }) //nolint:errcheck // the next item finds out
 	return a
 }
 
-func (a *alive) send(m *tabletpb.StreamResponse) error {
+const (
+	// MaxMessageBytes is what a gRPC server of this service may let its messages have.
+	MaxMessageBytes = 64 << 20
+	// pieceBytes is how much of a batch one message has. A batch has at least one change or row, which may be as large as MySQL lets it, twice.
+	pieceBytes = 4 << 20
+)
+
+// send sends a batch, in pieces that nothing comes between.
+func (a *alive) send(batch []byte) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.mu.ended {
 		return nil
 	}
-	err := a.rpc.Send(m)
-	a.mu.timer.Reset(aliveAfter)
-	return err
+	defer a.mu.timer.Reset(aliveAfter)
+	for {
+		piece := batch[:min(len(batch), pieceBytes)]
+		batch = batch[len(piece):]
+		if err := a.rpc.Send(&tabletpb.StreamResponse{Items: piece, More: uint64(len(batch))}); err != nil || len(batch) == 0 {
+			return err
+		}
+	}
 }
 
 func (a *alive) end() {
@@ -141,13 +154,19 @@ func (a *alive) end() {
 	a.mu.timer.Stop()
 }
 
-// encodedSize is about how many bytes the chunks among the items take, so that the encoding of one does not grow step by step.
+// encodedSize is about how many bytes the rows among the items take, so that the encoding of large ones does not grow step by step.
 func encodedSize(items []Item) int {
 	size := 1 << 10
 	for _, item := range items {
-		if chunk, ok := item.(*Chunk); ok {
-			for _, row := range chunk.Rows {
+		switch it := item.(type) {
+		case *Chunk:
+			for _, row := range it.Rows {
 				size += row.Size() + 2*len(row)
+			}
+		case *Transaction:
+			for i := range it.Changes {
+				c := &it.Changes[i]
+				size += max(len(c.RawBefore), c.Before.Size()) + max(len(c.RawAfter), c.After.Size()) + 16
 			}
 		}
 	}
