@@ -309,6 +309,9 @@ func (r *replication) checkPlan(ctx context.Context, sourceUUID string, begun bo
 	if err := r.plan.compare(ctx, r.admin); err != nil {
 		return err
 	}
+	if err := r.checkCascades(ctx); err != nil {
+		return err
+	}
 	return r.checkRows(ctx, r.admin, r.plan)
 }
 

@@ -19,7 +19,7 @@ type Querier interface {
 var ErrNoTable = errors.New("no such base table")
 
 // Load reads the definitions of the named base tables of a database, in the order of the names; of none named, of all, by name. A name that is no base
-// table is ErrNoTable. At most five queries read everything but the CREATE statements, which take one each.
+// table is ErrNoTable. At most seven queries read everything but the CREATE statements, which take one each.
 func Load(ctx context.Context, conn Querier, db string, tables []string) ([]*Table, error) {
 	l := loader{conn: conn, db: db, where: where(db, tables), byName: make(map[string]*Table)}
 	if err := l.load(ctx); err != nil {
@@ -79,6 +79,9 @@ func (l *loader) load(ctx context.Context) error {
 		return err
 	}
 	if err := l.foreignKeys(ctx); err != nil {
+		return err
+	}
+	if err := l.cascades(ctx); err != nil {
 		return err
 	}
 	for _, t := range l.byName {

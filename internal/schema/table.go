@@ -46,6 +46,8 @@ type Table struct {
 	Indexes []Index `json:"indexes,omitempty"`
 	// ForeignKeys are those of this table, as child, ordered by name.
 	ForeignKeys []ForeignKey `json:"foreign_keys,omitempty"`
+	// Cascades are the tables whose rows change, or go, with rows of this one.
+	Cascades []Cascade `json:"cascades,omitempty"`
 	Engine      string       `json:"engine,omitempty"`
 	Charset     string       `json:"charset,omitempty"`
 	Collation   string       `json:"collation,omitempty"`

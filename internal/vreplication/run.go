@@ -323,6 +323,11 @@ func (r *run) transaction(ctx context.Context, tx *vstream.Transaction) error {
 	if err := r.delay(ctx, tx.CommitUS); err != nil {
 		return err
 	}
+	if !r.checking {
+		if err := r.unlogged(tx); err != nil {
+			return err
+		}
+	}
 	r.differ.watch(tx)
 	if err := r.ap.Add(ctx, r.withoutPending(tx)); err != nil {
 		return err
