@@ -13,6 +13,7 @@ import (
 	"braid/internal/rowimage"
 	"braid/internal/sqlconn"
 	"braid/internal/vstream"
+	"braid/internal/writeset"
 )
 
 // session is what a worker needs of a MySQL session; rows.Session, or a simulation.
@@ -439,29 +440,46 @@ func (w *worker) split(ctx context.Context, g *group) error {
 }
 
 // one commits the first transaction of a group. A row that only a foreign key refuses is written without the check: since MySQL 9.6 the
-// binlog has cascaded changes before what caused them, and a source session may have had its checks off.
+// binlog has cascaded changes before what caused them, and a source session may have had its checks off. All others are checked, because of what
+// they cascade to.
 func (w *worker) one(ctx context.Context, g *group) error {
 	err := w.repeat(ctx, g)
 	if !rows.ForeignKey(err) {
 		return err
 	}
-	if err := w.session.CheckForeignKeys(ctx, false); err != nil {
-		return err
-	}
-	w.checks = false
+	part := &g.entries[0].parts[0]
+	tx := *part.tx // the stream's may be others', too
+	tx.Changes = slices.Clone(tx.Changes)
+	part.tx = &tx
 	w.a.mu.Lock()
 	w.a.mu.stats.unchecked++
 	w.a.mu.Unlock()
-	return w.unchecked(ctx, g)
-}
-
-func (w *worker) unchecked(ctx context.Context, g *group) error {
-	for attempt := 1; ; attempt++ {
-		err := w.single(ctx, g, func() error { return nil })
-		if err == nil || !w.temporary(ctx, g, err, attempt) {
+	for rows.ForeignKey(err) {
+		if !uncheck(&tx, err) {
 			return err
 		}
+		err = w.repeat(ctx, g)
 	}
+	return err
+}
+
+// uncheck takes the checks from the change that a foreign key refuses; if that is an insert, which cascades to nothing, from all of its table. It returns false if there is no such change.
+func uncheck(tx *vstream.Transaction, err error) bool {
+	f, ok := errors.AsType[*Failure](err)
+	if !ok {
+		return false
+	}
+	refused := slices.IndexFunc(tx.Changes, func(c vstream.Change) bool { return c.Flags&writeset.NoForeignKeyChecks == 0 && f.Concerns(&c) })
+	if refused < 0 {
+		return false
+	}
+	first := tx.Changes[refused]
+	for i := range tx.Changes {
+		if c := &tx.Changes[i]; i == refused || first.Op == vstream.Insert && c.Op == vstream.Insert && c.TableID == first.TableID {
+			c.Flags |= writeset.NoForeignKeyChecks
+		}
+	}
+	return true
 }
 
 // repeat commits the first transaction of a group with the checks that are wanted.

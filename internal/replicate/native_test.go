@@ -87,3 +87,16 @@ func TestCascadesThatAreRefused(t *testing.T) {
 		})
 	}
 }
+
+// One row of a transaction is refused by a foreign key that only the target has; what another one cascades to comes all the same.
+func TestUncheckedRowAlone(t *testing.T) {
+	w := nativeWorld(t)
+	w.source.exec("CREATE TABLE app.x (id int PRIMARY KEY, pid int)", "INSERT INTO app.x VALUES (50,NULL)")
+	r := w.start()
+	r.running()
+	w.target.exec("CREATE TABLE app.own (id int PRIMARY KEY)", "ALTER TABLE app.x ADD FOREIGN KEY (pid) REFERENCES own (id)")
+	w.source.exec("BEGIN", "INSERT INTO app.x VALUES (1,1),(2,2)", "DELETE FROM app.p WHERE id=1", "UPDATE app.x SET pid=7 WHERE id=50", "UPDATE app.p SET id=22 WHERE id=2", "COMMIT")
+	r.catchUp()
+	w.equal("app.x", "app.p", "app.c", "app.g")
+	require.NoError(t, r.stop())
+}

@@ -9,6 +9,7 @@ import (
 	"braid/internal/rowimage"
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
+	"braid/internal/vstream"
 )
 
 // ErrMissing says that a change did not find its row: the target is not what the source was at this place.
@@ -31,7 +32,15 @@ type Failure struct {
 	Err   error
 	// Source is the row as the change has it, Target what the target has in its place. Of one row alone, see Session.Single; else empty.
 	Source, Target string
+
+	row rowimage.Row // the statement's first
 }
+
+// Concerns says that the statement is one of the change.
+func (f *Failure) Concerns(c *vstream.Change) bool { return sameRow(f.row, c.Before) || sameRow(f.row, c.After) }
+
+// sameRow says that two rows are the same memory.
+func sameRow(a, b rowimage.Row) bool { return len(a) > 0 && len(b) > 0 && &a[0] == &b[0] }
 
 // Error names transaction, table and key.
 func (f *Failure) Error() string {

@@ -527,5 +527,5 @@ func (s *statement) failure(err error) error {
 	if s.verb == verbEvents && s.rows == 1 {
 		verb = s.op.String()
 	}
-	return &Failure{GTID: s.gtid, Verb: verb, Table: s.table.Target.Name, Key: s.table.formatKeyOf(s.row), Rows: s.rows, Err: err}
+	return &Failure{GTID: s.gtid, Verb: verb, Table: s.table.Target.Name, Key: s.table.formatKeyOf(s.row), Rows: s.rows, Err: err, row: s.row}
 }
