@@ -40,8 +40,8 @@ func (d *decoder) readAgain(of, end *transaction) error {
 		return fmt.Errorf("read the prepared part %s of %s again: %w", of.gtid, end.gtid, err)
 	}
 	dec := newDecoder(d.follow)
-	dec.changes, dec.lenient, dec.rereads = d.changes, d.lenient, of.id
-	if d.done.gtid == end.gtid {
+	dec.changes, dec.lenient, dec.rereads = d.changes, d.lenient, true
+	if end.gtid != "" && d.done.gtid == end.gtid {
 		dec.done = progress{gtid: of.gtid, events: d.done.events}
 	}
 	d.again = &again{part: from, dec: dec, of: of, end: end}
@@ -77,7 +77,7 @@ func (a *again) decode() error {
 		return fmt.Errorf("read the prepared part %s of %s again: %w", a.of.gtid, a.end.gtid, err)
 	}
 	switch ev.header.EventType {
-	case replication.GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT:
+	case replication.GTID_EVENT, replication.GTID_TAGGED_LOG_EVENT, replication.ANONYMOUS_GTID_EVENT:
 		if !a.begun {
 			g, err := a.dec.parseGTID(ev)
 			if err != nil {
@@ -174,8 +174,11 @@ func (p *wirePart) close() {
 	p.feed.mu.part = nil
 }
 
-// filePart is a log file that is opened once more.
-type filePart struct{ file *file }
+// filePart is a log file that is opened once more. Offsets tell the transaction, since it may have no GTID.
+type filePart struct {
+	file *file
+	from int64 // the end of its GTID event
+}
 
 func (f *file) reread(of *transaction) (part, error) {
 	again := &file{paths: []string{of.path}, dec: newDecoder(f.dec.follow)}
@@ -189,14 +192,19 @@ func (f *file) reread(of *transaction) (part, error) {
 	if err := again.next(); err != nil {
 		return nil, err
 	}
-	return filePart{again}, nil
+	return filePart{again, int64(of.begin.Pos)}, nil
 }
 
 func (p filePart) next() (rawEvent, error) {
-	if p.file.at == p.file.size {
-		return rawEvent{}, p.file.damaged("ends before what was prepared in it")
+	for {
+		if p.file.at == p.file.size {
+			return rawEvent{}, p.file.damaged("ends before what was prepared in it")
+		}
+		ev, err := p.file.read()
+		if err != nil || p.file.at >= p.from {
+			return ev, err
+		}
 	}
-	return p.file.read()
 }
 
 func (p filePart) keep()  {}

@@ -38,9 +38,9 @@ type decoder struct {
 	most    int    // of heldLen
 	path    string // of the file that is read; empty: it is not one of our own
 	reread  func(*transaction) (part, error)
-	again   *again    // a prepared part that is read again, or nil
-	rereads gtid.GTID // of the prepared part that this decoder reads again
-	payload *payload  // a compressed transaction that is being read, or nil
+	again   *again   // a prepared part that is read again, or nil
+	rereads bool     // this decoder reads a prepared part again
+	payload *payload // a compressed transaction that is being read, or nil
 	zip     *zstd.Decoder
 	text    []byte // text of the statement whose rows come next, where the log has it
 	cost    int    // bytes that what was decoded keeps, since takeCost

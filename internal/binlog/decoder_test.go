@@ -264,6 +264,38 @@ func TestPreparedIsBounded(t *testing.T) {
 	require.Zero(t, d.heldLen)
 }
 
+// TestAnonymousXA: a log without GTIDs, as those who only look see it. Nothing but the place tells such transactions.
+func TestAnonymousXA(t *testing.T) {
+	s := (&script{}).gtid(1).query("XA START X'61',X'',1").insert(7, "t", "a").query("XA END X'61',X'',1").xaPrepare(0, "a").
+		gtid(2).query("BEGIN").insert(7, "t", "b").xid().
+		gtid(3).query("XA COMMIT X'61',X'',1")
+	for i := range s.events {
+		if h := &s.events[i].header; h.EventType == replication.GTID_EVENT {
+			h.EventType = replication.ANONYMOUS_GTID_EVENT
+			clear(s.events[i].body[1:25])
+		}
+	}
+	for _, most := range []int{maxPrepared, 0} {
+		d := newDecoder(all)
+		d.lenient, d.most = true, most
+		d.reread = func(*transaction) (part, error) { return &eventPart{slices.Clone(s.events)}, nil }
+		var got []string
+		for _, ev := range s.events {
+			require.NoError(t, d.decode(ev))
+			for d.again != nil {
+				require.NoError(t, d.nextAgain())
+			}
+			for ev := d.take(); ev != nil; ev = d.take() {
+				if tx, ok := ev.(*Transaction); ok {
+					require.Len(t, tx.Rows, 1)
+					got = append(got, string(tx.Rows[0].Body[len(tx.Rows[0].Body)-1:]))
+				}
+			}
+		}
+		require.Equal(t, []string{"b", "a"}, got, "with the XA COMMIT")
+	}
+}
+
 func TestCreateTableSelect(t *testing.T) {
 	got, err := decodeAll((&script{}).gtid(1).query("BEGIN").query("CREATE TABLE `t` (a INT) START TRANSACTION").insert(7, "t", "a").xid())
 	require.NoError(t, err)

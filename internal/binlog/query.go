@@ -105,7 +105,7 @@ func (d *decoder) alone(st statement, e *replication.QueryEvent, seconds uint32)
 	case st.kind == stmtBegin:
 		t.begun = true
 	case st.kind == stmtXAStart:
-		if t.begun = true; t.id != d.rereads {
+		if t.begun = true; !d.rereads {
 			t.xid = st.xid
 		}
 	case st.kind == stmtDDL && st.rows:

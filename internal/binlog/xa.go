@@ -13,7 +13,7 @@ func (d *decoder) xaPrepare(body []byte) error {
 	if !ok || d.trx == nil {
 		return d.malformed("XA_PREPARE", nil)
 	}
-	if onePhase || d.trx.id == d.rereads {
+	if onePhase || d.rereads {
 		return d.commit("XA_PREPARE")
 	}
 	held := *d.trx
@@ -38,7 +38,7 @@ func (d *decoder) xaCommit(xid string) error {
 	}
 	end := d.trx
 	d.trx = nil
-	if t.dropped || d.done.gtid == end.gtid { // parts were passed on before a cut: only the log has it in the same parts
+	if t.dropped || end.gtid != "" && d.done.gtid == end.gtid { // parts were passed on before a cut: only the log has it in the same parts
 		return d.readAgain(t, end)
 	}
 	end.prepared, end.rows, end.bytes, end.texts, end.events = t, t.rows, t.bytes, t.texts, t.events
