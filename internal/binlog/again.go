@@ -138,7 +138,7 @@ func (f *feed) reread(ctx context.Context, of *transaction) (part, error) {
 	var one gtid.Set
 	one.AddGTID(of.id)
 	all := executed.Subtract(one)
-	w, err := prepareWire(ctx, f.db, conn, &all)
+	w, err := prepareWire(ctx, f.db, conn, &all, seen{})
 	if err != nil {
 		return nil, err
 	}

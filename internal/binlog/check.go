@@ -132,6 +132,8 @@ var settings = []setting{
 		"rows are filtered, moved and compared by any of their columns"},
 	{"log_bin_use_v1_row_events", "OFF", Missing, "SET PERSIST log_bin_use_v1_row_events=OFF;", "row events of version 1 are not read"},
 	{"log_replica_updates", "ON", Missing, "start the server with --log-replica-updates", "a replica does not log what it applies without it"},
+	{"sync_binlog", "1", Advised, "SET PERSIST sync_binlog=1;",
+		"a crash of the machine may take transactions that streams have read; the source then gives their GTIDs to others"},
 	{"binlog_row_metadata", "FULL", Advised, "SET PERSIST binlog_row_metadata='FULL';",
 		"column names and keys in the log: changes from before a DDL, and log files alone, can be read by name"},
 }

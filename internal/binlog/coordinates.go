@@ -27,6 +27,9 @@ func (c Coordinates) Near(o Coordinates, n uint64) bool {
 	return c.Reaches(o) || c.File == o.File && o.Pos-c.Pos <= n
 }
 
+// base is the name of the files without their number.
+func (c Coordinates) base() string { return c.File[:strings.LastIndexByte(c.File, '.')+1] }
+
 // file is the number of the log file: names are compared by it, because binlog.1000000 follows binlog.999999.
 func (c Coordinates) file() uint64 {
 	n, err := strconv.ParseUint(c.File[strings.LastIndexByte(c.File, '.')+1:], 10, 64)

@@ -399,6 +399,15 @@ func heartbeat(file string, pos uint64) rawEvent {
 	return rawEvent{header: replication.EventHeader{EventType: replication.HEARTBEAT_LOG_EVENT_V2, EventSize: uint32(len(body) + headerSize)}, body: body}
 }
 
+// TestOldHeartbeat: servers before 8.0.26 send heartbeats that have the place in their header, and no size in the log.
+func TestOldHeartbeat(t *testing.T) {
+	d := newDecoder(all)
+	d.coords = Coordinates{File: "binlog.000002", Pos: 500}
+	beat := rawEvent{header: replication.EventHeader{EventType: replication.HEARTBEAT_EVENT, EventSize: 32, LogPos: 700}, body: []byte("binlog.000002")}
+	require.NoError(t, d.decode(beat))
+	require.Equal(t, &Mark{End: Coordinates{File: "binlog.000002", Pos: 700}}, d.take())
+}
+
 // TestCutTransaction: a transaction that a crash of the source cut off is dropped.
 func TestCutTransaction(t *testing.T) {
 	got, err := decodeAll((&script{}).gtid(1).query("BEGIN").insert(7, "t", "a").add(replication.FORMAT_DESCRIPTION_EVENT, 0, nil).

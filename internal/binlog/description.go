@@ -16,7 +16,7 @@ func Description(ctx context.Context, db sqlconn.Config) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := dialWire(ctx, db, nil)
+	w, err := dialWire(ctx, db, nil, seen{})
 	if err != nil {
 		return nil, err
 	}

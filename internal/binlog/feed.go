@@ -38,7 +38,8 @@ type feed struct {
 	pending  pending
 	done     progress
 	cuts     cuts
-	server   string // UUID of the first server; it stays when the first connection stands
+	passed   Coordinates // how far the log was read
+	server   string      // UUID of the first server; it stays when the first connection stands
 	wire     *wire
 
 	heard atomic.Int64 // when the source was last heard, in nanoseconds since 1970
@@ -55,7 +56,7 @@ type feed struct {
 // open connects at the position.
 func (f *feed) open(ctx context.Context) error {
 	position := f.reached()
-	w, err := dialWire(ctx, f.db, &position)
+	w, err := dialWire(ctx, f.db, &position, seen{f.server, f.passed})
 	if err != nil {
 		return err
 	}
@@ -100,6 +101,11 @@ func (f *feed) read(ctx context.Context) error {
 	dec.changes, dec.lenient, dec.done, dec.most = f.changes, f.lenient, f.done, cmp.Or(f.held, maxPrepared)
 	dec.reread = func(of *transaction) (part, error) { return f.reread(ctx, of) }
 	defer dec.closeAgain()
+	defer func() {
+		if dec.coords.Reaches(f.passed) {
+			f.passed = dec.coords
+		}
+	}()
 	for {
 		ev, err := f.wire.next()
 		if err != nil {

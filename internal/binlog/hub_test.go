@@ -302,6 +302,41 @@ func TestHubLost(t *testing.T) {
 	require.ErrorContains(t, err, "were purged")
 }
 
+// TestSourceGivesGTIDsAgain: a source that has lost what was read, and has as many others of the same GTIDs when it is asked again, is refused.
+func TestSourceGivesGTIDsAgain(t *testing.T) {
+	srv := mysqldtest.New(t, mysqldtest.Options{})
+	conn := dial(t, srv, "")
+	exec(t, conn, "CREATE DATABASE d", "USE d", hubTable)
+	for name, flush := range map[string]bool{"file 1 has 1": false, "file 2 is not there": true} {
+		exec(t, conn, "RESET BINARY LOGS AND GTIDS")
+		h := newHub(t, srv, 0)
+		f := openFollower(t, h, executed(t, conn), all)
+		fill(t, conn, 5, 10_000)
+		if flush {
+			exec(t, conn, "FLUSH BINARY LOGS")
+		}
+		fill(t, conn, 5, 10_000)
+		f.until(executed(t, conn))
+		feed := f.reader.(*hubReader).mu.run.feed
+		feed.mu.Lock() // hold the next connection back
+		feed.mu.wire.sock.Close()
+		exec(t, conn, "RESET BINARY LOGS AND GTIDS")
+		fill(t, conn, 20, 10)
+		feed.mu.Unlock()
+		err := error(nil)
+		for err == nil {
+			var ev Event
+			if ev, err = Next(t.Context(), f.reader); err == nil {
+				f.take(ev)
+			}
+		}
+		require.ErrorIs(t, err, errs.StreamFailed)
+		require.ErrorContains(t, err, "the source has lost a part of its log that was read", name)
+		exec(t, conn, "FLUSH BINARY LOGS")
+		h.Stop()
+	}
+}
+
 // TestHubBarrier: a transaction that the hub cannot decide about ends only those readers that cannot pass it.
 func TestHubBarrier(t *testing.T) {
 	srv := mysqldtest.New(t, mysqldtest.Options{})

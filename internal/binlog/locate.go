@@ -69,7 +69,7 @@ func logFiles(ctx context.Context, db sqlconn.Config) ([]string, error) {
 
 // probeFile reads when a file was begun, and which transactions are in the files before it.
 func probeFile(ctx context.Context, db sqlconn.Config, name string) (l Located, err error) {
-	w, err := dialWire(ctx, db, nil)
+	w, err := dialWire(ctx, db, nil, seen{})
 	if err != nil {
 		return l, err
 	}

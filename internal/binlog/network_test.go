@@ -238,7 +238,7 @@ func TestPurgedMeanwhile(t *testing.T) {
 		"lost":   {executed(t, conn).Union(gtid.MustParse(string(serverUUID(t, conn)) + ":1000000")), errs.StreamFailed, ":1000000"},
 	} {
 		d := newDump(Config{DB: srv.Repl(), Position: c.position, Follow: all})
-		d.feed.wire, err = dialWire(t.Context(), srv.Repl(), nil) // without the check
+		d.feed.wire, err = dialWire(t.Context(), srv.Repl(), nil, seen{}) // without the check
 		require.NoError(t, err)
 		d.feed.wire.heard = &d.feed.heard
 		require.NoError(t, d.feed.wire.dump(c.position))

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	mrand "math/rand/v2"
 	"net"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -53,20 +54,26 @@ const (
 	packetErr    = 0xff
 )
 
+// seen is how far a server's log was read before.
+type seen struct {
+	server string // its UUID
+	at     Coordinates
+}
+
 // dialWire connects, checks that the server is one whose log can be read, and, if position is not nil, that it can serve that (B4).
-func dialWire(ctx context.Context, db sqlconn.Config, position *gtid.Set) (*wire, error) {
+func dialWire(ctx context.Context, db sqlconn.Config, position *gtid.Set, read seen) (*wire, error) {
 	db.Plain = true // a server that is not MySQL refuses the settings, and should be named as what it is
 	conn, err := sqlconn.Dial(ctx, db)
 	if err != nil {
 		return nil, errs.New(errs.MySQLUnreachable, err, "binlog of %s", db.Addr)
 	}
-	return prepareWire(ctx, db, conn, position)
+	return prepareWire(ctx, db, conn, position, read)
 }
 
 // prepareWire makes a dump connection of a session.
-func prepareWire(ctx context.Context, db sqlconn.Config, conn *sqlconn.Conn, position *gtid.Set) (*wire, error) {
+func prepareWire(ctx context.Context, db sqlconn.Config, conn *sqlconn.Conn, position *gtid.Set, read seen) (*wire, error) {
 	w := &wire{addr: db.Addr, heard: new(atomic.Int64)}
-	if err := w.prepare(ctx, conn, position); err != nil {
+	if err := w.prepare(ctx, conn, position, read); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -74,7 +81,39 @@ func prepareWire(ctx context.Context, db sqlconn.Config, conn *sqlconn.Conn, pos
 	return w, nil
 }
 
-func (w *wire) prepare(ctx context.Context, conn *sqlconn.Conn, position *gtid.Set) error {
+// checkRead refuses a source whose log is shorter than it was when it was read: it was restored, or has lost its last transactions in a crash, and gives
+// their GTIDs to others. Where those are as many as were lost, GTID sets do not show it.
+func (w *wire) checkRead(ctx context.Context, conn *sqlconn.Conn, read Coordinates) error {
+	res, err := conn.Query(ctx, "SHOW BINARY LOGS")
+	if err != nil {
+		return fmt.Errorf("binlog of %s: list its files: %w", w.addr, err)
+	}
+	var last Coordinates
+	for _, row := range res.Rows {
+		size, err := strconv.ParseUint(string(row[1]), 10, 64)
+		if err != nil {
+			return fmt.Errorf("binlog of %s: size of %s: %w", w.addr, row[0], err)
+		}
+		if last = (Coordinates{File: string(row[0]), Pos: size}); last.File == read.File {
+			if size >= read.Pos {
+				return nil
+			}
+			return w.lost(read, fmt.Sprintf("has %d bytes", size))
+		}
+	}
+	if last.base() == read.base() && read.Reaches(last) {
+		return w.lost(read, "is not there, nor any behind it")
+	}
+	return nil // it was purged
+}
+
+func (w *wire) lost(read Coordinates, now string) error {
+	return errs.New(errs.StreamFailed, nil, "binlog of %s: the source has lost a part of its log that was read: %s was read up to %d, and now %s", w.addr, read.File, read.Pos, now).
+		With("Copy the tables again: transactions may have been read that the source does not have any more, and their GTIDs be those of others.",
+			"To prevent it after a crash: SET PERSIST sync_binlog=1; SET PERSIST innodb_flush_log_at_trx_commit=1;")
+}
+
+func (w *wire) prepare(ctx context.Context, conn *sqlconn.Conn, position *gtid.Set, read seen) error {
 	if p := checkVersion(conn.ServerVersion()); p.Status != OK {
 		return Preconditions(w.addr, []Precondition{p})
 	}
@@ -92,6 +131,11 @@ func (w *wire) prepare(ctx context.Context, conn *sqlconn.Conn, position *gtid.S
 		return fmt.Errorf("binlog of %s: server_uuid: %w", w.addr, err)
 	}
 	w.server = string(res.Rows[0][0])
+	if read.server == w.server && read.at.File != "" {
+		if err := w.checkRead(ctx, conn, read.at); err != nil {
+			return err
+		}
+	}
 	var replica gtid.UUID // another each time: the server ends an older dump with the same one
 	rand.Read(replica[:])
 	if _, err := conn.Exec(ctx, fmt.Sprintf(dumpSettings, timeouts.StreamHeartbeat.Nanoseconds(), replica)); err != nil {
