@@ -49,7 +49,8 @@
 // that does not call Recv stops its stream, and the server's sending with it; its windows miss their turns, and the streams that share
 // them go on. A stream has no goroutine of its own. A workflow has one for each read under way (LocalConfig.Readers of chunks; looks at the
 // log's end, splits) and for each open read view. They talk to a stream through its inbox, which never blocks. Locks: Local before readers before inbox; none is held over
-// I/O. The hub's reader has no goroutine, or one while it catches up. A Remote has none; Serve has one for the client's requests.
+// I/O. The hub's reader has no goroutine, or one while it catches up. A Remote has none; Serve has one for the client's requests, and a timer that tells the
+// client that the stream lives while Recv takes long.
 //
 // # Failure
 //

@@ -41,7 +41,7 @@ const (
 	// StreamHeartbeat is the period of heartbeats on an idle stream: the resolution of lag.
 	StreamHeartbeat = 500 * time.Millisecond
 
-	// StreamSilence ends a stream that has not even sent heartbeats: the peer is gone without a word.
+	// StreamSilence ends a stream that has not even sent heartbeats, or that it lives: the peer is gone without a word.
 	StreamSilence = 10 * time.Second
 
 	// SourceGone is how long a source may not be heard before its streams end with the reason. A mysqld that is restarted is back
