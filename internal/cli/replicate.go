@@ -83,7 +83,7 @@ func (a *app) replicateCmd() *cobra.Command {
 	fl.StringVar(&f.skip, "skip", "", "GTID set: transactions to count as applied, without applying them; it is recorded")
 	fl.StringVar(&f.withoutKey, "without-key", "refuse", "tables without a key: refuse; snapshot: copy each under one read view, opened while nobody writes to it; lock: likewise, "+
 		"where need be while writes to it are locked out for a moment")
-	fl.BoolVar(&f.cfg.AllowNonEmpty, "allow-nonempty", false, "copy into tables that have rows: those with the source's keys are overwritten, others stay")
+	fl.BoolVar(&f.cfg.AllowNonEmpty, "allow-nonempty", false, "copy into tables that have rows: those with the source's keys, primary or unique, are overwritten, others stay")
 	fl.IntVar(&f.cfg.CopyReaders, "copy-readers", 0, "sessions that read the source's tables at the same time (default 4)")
 	fl.DurationVar(&f.cfg.MaxLag, "max-replication-lag", 0, "pause the copy while the stream is further behind, and call it lagging from there on (default: 10s)")
 	fl.StringVar(&f.metrics, "metrics", "", "address to serve Prometheus metrics at, under /metrics: 127.0.0.1:9104 (default: not served)")

@@ -193,12 +193,27 @@ func (p *plan) compare(ctx context.Context, target *sqlconn.Conn) error {
 		}
 		if _, err := rows.NewTable(t.source, t.target, nil); err != nil {
 			bad = append(bad, err)
+		} else if err := t.checkUnique(); err != nil {
+			bad = append(bad, err)
 		}
 	}
 	if len(bad) > 0 {
 		return errors.Join(bad...)
 	}
 	return p.checkTriggers(ctx, target)
+}
+
+// checkUnique refuses unique keys that only the target has: a row that is copied would take the place of another one.
+func (t *table) checkUnique() error {
+	alone := schema.UniqueAlone(t.source, t.target)
+	if len(alone) == 0 {
+		return nil
+	}
+	var steps []string
+	for _, name := range alone {
+		steps = append(steps, "on the target: ALTER TABLE "+t.quoted()+" DROP INDEX "+sqlconn.QuoteIdent(name)+";")
+	}
+	return errs.New(errs.TableDiffers, nil, "table %s.%s of the target has unique keys that the source does not have: %s; rows that differ on the source only elsewhere would replace each other", t.db, t.name, strings.Join(alone, ", ")).With(steps...)
 }
 
 // onTarget reads those of the target's tables that are there already, while others may drop them.
