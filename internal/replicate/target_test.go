@@ -236,7 +236,7 @@ func TestPrivilegeForSettingsOfDDL(t *testing.T) {
 	w.fill()
 	w.withoutRowEvents()
 	user := w.cfg.Target.User
-	w.target.exec("REVOKE SESSION_VARIABLES_ADMIN, SYSTEM_VARIABLES_ADMIN ON *.* FROM "+user)
+	w.target.exec("REVOKE SESSION_VARIABLES_ADMIN, SYSTEM_VARIABLES_ADMIN ON *.* FROM " + user)
 	r := w.start()
 	r.running()
 	w.target.exec("SET GLOBAL sql_generate_invisible_primary_key=ON")
