@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"braid/internal/base/errs"
+	"braid/internal/base/timeouts"
 	"braid/internal/binlog"
 	"braid/internal/schema"
 	"braid/internal/sqlconn"
@@ -92,6 +94,7 @@ type unfinished struct {
 	source *schema.Table // its definition, if the stream has told it
 	turn   chan struct{} // full while somebody works at the table
 	gone   bool          // it is finished already, and may have another definition since; read and written in turn
+	wait   time.Duration // how long its next ALTER waits for those who use the table; likewise
 }
 
 func (u *unfinished) among(objects []binlog.Object) bool {
@@ -122,18 +125,18 @@ type finisher struct {
 	todo   []*unfinished
 	log    func(msg string, args ...any)
 	locked func(ctx context.Context, fn func(context.Context) error) error // runs fn while the stream does not write
+	inUse  func(text string)                                               // says who has tables in use
 	gently bool                                                            // one table at a time, with one thread
 }
 
 // MySQL error numbers that say how to go on.
 const (
-	erDupKeyName        = 1061
-	erLockWaitTimeout   = 1205
-	erOnlineLogTooBig   = 1799
-	erForeignKeyExists  = 1826
-	erUnknownVariable   = 1193
-	finisherSessions    = 4
-	finisherLockSeconds = 5
+	erDupKeyName       = 1061
+	erLockWaitTimeout  = 1205
+	erOnlineLogTooBig  = 1799
+	erForeignKeyExists = 1826
+	erUnknownVariable  = 1193
+	finisherSessions   = 4
 )
 
 // loadUnfinished reads what the stream's tables lack.
@@ -228,15 +231,37 @@ func (u *unfinished) inTurn(ctx context.Context, fn func() error) error {
 	return fn()
 }
 
-// each runs fn for all tables, several at a time, the largest first.
+// errInUse says that somebody uses a table, so that its definition could not be changed.
+var errInUse = errors.New("the table is in use")
+
+// each runs fn for all tables, the largest first. Those that somebody uses come again when the others are done, after a pause: while an ALTER waits, everybody
+// else waits behind it.
 func (f *finisher) each(ctx context.Context, fn func(context.Context, *sqlconn.Conn, *unfinished) error) error {
 	todo := slices.Clone(f.todo)
 	slices.SortStableFunc(todo, func(a, b *unfinished) int { return cmp.Compare(b.rows(), a.rows()) })
+	for pause := timeouts.IndexPauseMin; ; pause = min(2*pause, timeouts.IndexPauseMax) {
+		busy, err := f.round(ctx, todo, fn)
+		if err != nil || len(busy) == 0 {
+			return err
+		}
+		if err := f.tellInUse(ctx, busy); err != nil {
+			return err
+		}
+		if !sleep(ctx, pause) {
+			return context.Cause(ctx)
+		}
+		todo = busy
+	}
+}
+
+// round runs fn for the tables, several at a time, and returns those that somebody uses.
+func (f *finisher) round(ctx context.Context, todo []*unfinished, fn func(context.Context, *sqlconn.Conn, *unfinished) error) (busy []*unfinished, err error) {
 	work := make(chan *unfinished, len(todo))
 	for _, u := range todo {
 		work <- u
 	}
 	close(work)
+	var mu sync.Mutex // of busy
 	group, ctx := errgroup.WithContext(ctx)
 	sessions := finisherSessions
 	if f.gently {
@@ -250,14 +275,52 @@ func (f *finisher) each(ctx context.Context, fn func(context.Context, *sqlconn.C
 			}
 			defer conn.Close()
 			for u := range work {
-				if err := u.inTurn(ctx, func() error { return fn(ctx, conn, u) }); err != nil {
+				err := u.inTurn(ctx, func() error { return fn(ctx, conn, u) })
+				if errors.Is(err, errInUse) {
+					mu.Lock()
+					busy = append(busy, u)
+					mu.Unlock()
+					continue
+				}
+				if err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	}
-	return group.Wait()
+	err = group.Wait()
+	return busy, err
+}
+
+// tellInUse says for whom the largest of the tables waits, as far as the account may know.
+func (f *finisher) tellInUse(ctx context.Context, busy []*unfinished) error {
+	conn, err := f.session(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	at := busy[0].at
+	text := fmt.Sprintf("indexes or foreign keys of %s.%s are being added, and somebody uses the table", at.DB, at.Table)
+	res, err := conn.Query(ctx, "SELECT DISTINCT t.PROCESSLIST_ID, t.PROCESSLIST_USER FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.THREAD_ID=m.OWNER_THREAD_ID "+
+		"WHERE m.OBJECT_TYPE='TABLE' AND m.LOCK_STATUS='GRANTED' AND m.OBJECT_SCHEMA="+sqlconn.Quote(at.DB)+" AND m.OBJECT_NAME="+sqlconn.Quote(at.Table)+
+		" AND t.PROCESSLIST_ID<>CONNECTION_ID() ORDER BY t.PROCESSLIST_ID LIMIT 5")
+	if conn.Broken() {
+		return err
+	}
+	switch {
+	case err != nil || len(res.Rows) == 0: // it may not be seen
+		text += ": sys.schema_table_lock_waits on the target may show who"
+	default:
+		who := make([]string, len(res.Rows))
+		for i, c := range res.Rows {
+			who[i] = fmt.Sprintf("%s (%s)", c[0], c[1])
+		}
+		text += ": session " + strings.Join(who, ", ")
+	}
+	f.log(text)
+	f.inUse(text)
+	return nil
 }
 
 func (u *unfinished) rows() int64 {
@@ -274,7 +337,7 @@ func (f *finisher) session(ctx context.Context) (*sqlconn.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = conn.Exec(ctx, fmt.Sprintf("SET NAMES utf8mb4, foreign_key_checks=0, lock_wait_timeout=%d", finisherLockSeconds))
+	_, err = conn.Exec(ctx, "SET NAMES utf8mb4, foreign_key_checks=0")
 	if err == nil {
 		settings := "SET SESSION innodb_ddl_buffer_size=67108864"
 		if f.gently {
@@ -294,7 +357,7 @@ func (f *finisher) session(ctx context.Context) (*sqlconn.Conn, error) {
 // add runs the statement that alter wants until it wants none.
 func (f *finisher) add(ctx context.Context, conn *sqlconn.Conn, u *unfinished, alter func(have *schema.Table) string) error {
 	alone, taken := false, "" // taken: the statement that a name stood against
-	for attempt := 0; ; attempt++ {
+	for {
 		have, err := schema.Load(ctx, conn, u.at.DB, []string{u.at.Table})
 		if err != nil {
 			return err
@@ -302,6 +365,10 @@ func (f *finisher) add(ctx context.Context, conn *sqlconn.Conn, u *unfinished, a
 		todo := alter(have[0])
 		if todo == "" {
 			return nil
+		}
+		u.wait = cmp.Or(u.wait, timeouts.IndexLockWait)
+		if _, err := conn.Exec(ctx, fmt.Sprintf("SET SESSION lock_wait_timeout=%d", int(u.wait.Seconds()))); err != nil {
+			return err
 		}
 		began := time.Now()
 		exec := func(ctx context.Context) error {
@@ -320,7 +387,9 @@ func (f *finisher) add(ctx context.Context, conn *sqlconn.Conn, u *unfinished, a
 			return u.nameTaken(err)
 		case code == erDupKeyName || code == erForeignKeyExists: // another stream's finisher was here; look again
 			taken = todo
-		case code == erLockWaitTimeout: // somebody has the table in use; the wait was the pause
+		case code == erLockWaitTimeout: // perhaps with the index built, and lost
+			u.wait = min(max((time.Since(began)-u.wait)/10, timeouts.IndexLockWait), timeouts.IndexLockWaitMax)
+			return errInUse
 		case code == erOnlineLogTooBig && !alone: // changes came faster than the index was built
 			alone = true
 		default:

@@ -127,10 +127,13 @@ func (r *run) beginFinishing(ctx context.Context) (bool, error) {
 	}
 	f.begun, f.todo, f.outcome, f.barriers = true, todo, make(chan finished, 1), make(chan barrier)
 	r.log.Info("indexes and foreign keys are added", "tables", len(todo))
-	r.c.copying.Store(&CopyProgress{Tables: len(r.order), TablesDone: len(r.order), Bottleneck: fmt.Sprintf("indexes and foreign keys of %d tables are added", len(todo))})
+	progress := func(text string) {
+		r.c.copying.Store(&CopyProgress{Tables: len(r.order), TablesDone: len(r.order), Bottleneck: text})
+	}
+	progress(fmt.Sprintf("indexes and foreign keys of %d tables are added", len(todo)))
 	r.differ.group.Go(func() error {
 		gctx := r.differ.ctx
-		fin := &finisher{admin: r.c.e.deps.Admin, todo: todo, log: r.log.Info, gently: r.windows.meter.held}
+		fin := &finisher{admin: r.c.e.deps.Admin, todo: todo, log: r.log.Info, inUse: progress, gently: r.windows.meter.held}
 		fin.locked = func(ctx context.Context, fn func(context.Context) error) error {
 			b := barrier{fn, make(chan error, 1)}
 			r.c.poke()
@@ -176,7 +179,9 @@ func (r *run) finishFor(ctx context.Context, objects []binlog.Object) error {
 		u.source = nil // the source has another definition by now
 	}
 	r.stay("adds the indexes of tables that DDL of the source changes")
-	fin := &finisher{admin: r.c.e.deps.Admin, todo: todo, log: r.log.Info, locked: func(ctx context.Context, fn func(context.Context) error) error { return fn(ctx) }}
+	fin := &finisher{admin: r.c.e.deps.Admin, todo: todo, log: r.log.Info}
+	fin.locked = func(ctx context.Context, fn func(context.Context) error) error { return fn(ctx) }
+	fin.inUse = func(text string) { r.stay("DDL of the source waits: " + text) }
 	if _, err := fin.run(ctx); err != nil {
 		return fmt.Errorf("finish tables: %w", err)
 	}

@@ -1,6 +1,7 @@
 package vreplication
 
 import (
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -132,4 +133,39 @@ func TestTableLikeOneThatLacksIndexes(t *testing.T) {
 	pressure.Store(0)
 	w.await(Running)
 	w.equal("src/0", "item", "twin")
+}
+
+// Somebody reads a table of the target in a long transaction, as a backup does, while its index is to be added: changes of the table go on, it is said who that
+// is, and other tables get their indexes.
+func TestIndexesBesideAReader(t *testing.T) {
+	w := newWorld(t, mysqldtest.New(t, mysqldtest.Options{Options: []string{"performance_schema=ON"}}), source1)
+	src := w.sources["src/0"]
+	src.exec("CREATE TABLE slow (id int PRIMARY KEY, a int, KEY a (a))", "CREATE TABLE other (id int PRIMARY KEY, a int, KEY a (a))", "INSERT INTO slow VALUES (0,1)", "INSERT INTO other VALUES (0,1)")
+	w.deferring("slow", "other")
+	reader := mysqldtest.Dial(t, w.target.Root().WithDB(w.target.db))
+	for _, sql := range []string{"BEGIN", "SELECT * FROM slow"} {
+		_, err := reader.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	w.follow(DDLExec, rule("/.*"))
+	res, err := reader.Query(t.Context(), "SELECT CONNECTION_ID()")
+	require.NoError(t, err)
+	text := "of " + w.target.db + ".slow are being added, and somebody uses the table: session"
+	said := func() bool {
+		c := w.list()[0].Copy
+		return c != nil && strings.Contains(c.Bottleneck, text) && strings.Contains(c.Bottleneck, string(res.Rows[0][0])+" (")
+	}
+	require.Eventually(t, said, time.Minute, 10*time.Millisecond, "%v", lazy{func() any { return w.list() }})
+	for i, until := 1, time.Now().Add(8*time.Second); time.Now().Before(until); i++ {
+		began := time.Now()
+		src.exec(fmt.Sprintf("INSERT INTO slow VALUES (%d,%d)", i, i))
+		w.catchUp()
+		require.Less(t, time.Since(began), 3*time.Second, "change %d", i)
+	}
+	w.sameDefinitions("other")
+	_, err = reader.Exec(t.Context(), "COMMIT")
+	require.NoError(t, err)
+	w.await(Running)
+	w.sameDefinitions("slow")
+	w.equal("src/0", "slow", "other")
 }

@@ -78,6 +78,14 @@ const (
 	// SnapshotLock is how long opening the read view of a table without a key may wait for those who write to it. Others queue behind that.
 	SnapshotLock = 3 * time.Second
 
+	// IndexLockWait is how long an ALTER that adds an index to a copied table waits for those who use the table: everybody else waits behind it, the
+	// stream's changes too. One whose index was built when it had to wait again waits for a tenth of what that took, IndexLockWaitMax at most.
+	// IndexPauseMin and IndexPauseMax bound the pause before it is tried again.
+	IndexLockWait    = time.Second
+	IndexLockWaitMax = 10 * time.Second
+	IndexPauseMin    = 2 * time.Second
+	IndexPauseMax    = 10 * time.Second
+
 	// RetryMin and RetryMax bound the pause between attempts, with jitter.
 	RetryMin = 50 * time.Millisecond
 	RetryMax = 3 * time.Second
