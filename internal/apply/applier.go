@@ -31,6 +31,7 @@ const (
 	checkpointPeriod = time.Second
 	laneBytes        = 16 << 10         // of GTID text, from which the base is moved at once
 	idleSession      = 30 * time.Second // after which a worker's session is given back
+	refusedSession   = idleSession      // after which a session that the server refused is asked for again
 	openBytes        = 8 << 20          // of a transaction that is not complete: enough that the server never waits for the next fragment
 )
 
@@ -58,6 +59,8 @@ type Config struct {
 	Committed func(Progress)
 	// Repeats is told why a group is sent again, and how often it was. Any worker calls it.
 	Repeats func(err error, attempt int)
+	// Fewer is told that the server refuses another session, and how many workers go on.
+	Fewer func(err error, workers int)
 
 	open func(ctx context.Context, lane int) (session, error) // of tests
 	exec func(ctx context.Context, sql string) error
@@ -108,7 +111,9 @@ type Applier struct {
 		err        error // what has ended the applier
 		closed     bool
 		order      Order
-		workers    int
+		workers    int              // that there may be
+		wanted     int              // of them; more than workers when the server has refused a session
+		refused    time.Time        // when it did; zero: it did not, or was asked again
 		checks     bool             // foreign keys are checked
 		lanes      []*worker        // by lane; nil: has no session
 		sets       map[int]gtid.Set // what the rows of lanes say, less what the base has
@@ -150,7 +155,7 @@ func New(cfg Config, at gtid.Set) *Applier {
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.later = time.AfterFunc(time.Hour, a.late)
 	a.later.Stop()
-	a.mu.order, a.mu.workers, a.mu.linger, a.mu.sets = cfg.Order, cfg.Workers, cfg.Linger, map[int]gtid.Set{}
+	a.mu.order, a.mu.workers, a.mu.wanted, a.mu.linger, a.mu.sets = cfg.Order, cfg.Workers, cfg.Workers, cfg.Linger, map[int]gtid.Set{}
 	a.mu.reset(at)
 	return a
 }
@@ -425,12 +430,12 @@ func (a *Applier) SetLinger(d time.Duration) {
 // SetWorkers changes how many sessions there may be, on a complete prefix.
 func (a *Applier) SetWorkers(ctx context.Context, n int) error {
 	a.mu.Lock()
-	same := a.mu.workers == max(n, 1)
+	same := a.mu.wanted == max(n, 1)
 	a.mu.Unlock()
 	if same {
 		return nil
 	}
-	return a.between(ctx, func() { a.mu.workers = max(n, 1) })
+	return a.between(ctx, func() { a.mu.workers, a.mu.wanted, a.mu.refused = max(n, 1), max(n, 1), time.Time{} })
 }
 
 // between runs change when nothing is under way.

@@ -42,6 +42,9 @@ func (a *Applier) rouse() {
 	if a.mu.closed || a.mu.err != nil {
 		return
 	}
+	if !a.mu.refused.IsZero() && time.Since(a.mu.refused) >= refusedSession {
+		a.mu.workers, a.mu.refused = a.mu.wanted, time.Time{}
+	}
 	if n := len(a.mu.idle); n > 0 {
 		w := a.mu.idle[n-1]
 		a.mu.idle = a.mu.idle[:n-1]

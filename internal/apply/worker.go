@@ -79,11 +79,14 @@ func (w *worker) live() {
 	if err != nil && !errors.Is(err, errStopped) && !fewer {
 		w.a.fail(err)
 	}
+	if fewer && w.a.cfg.Fewer != nil {
+		w.a.cfg.Fewer(err, w.number)
+	}
 	w.a.mu.Lock()
 	defer w.a.mu.Unlock()
 	w.a.mu.lanes[w.number] = nil
-	if fewer { // those that there are go on
-		w.a.mu.workers = min(w.a.mu.workers, w.number)
+	if fewer { // those that there are go on, and ask again later
+		w.a.mu.workers, w.a.mu.refused = min(w.a.mu.workers, w.number), time.Now()
 	}
 	if err == nil && w.a.mu.next <= w.a.mu.lastSeq() { // it came just now
 		w.a.rouse()
@@ -123,14 +126,15 @@ func (w *worker) next(ctx context.Context) (*group, error) {
 		if a.mu.err != nil || a.mu.closed {
 			return nil, errStopped
 		}
-		if w.number < a.mu.workers {
-			if w.group = a.form(w); w.group != nil {
-				w.group.since = time.Now()
-				a.offer() // what is left
-				return w.group, nil
-			}
-			a.mu.idle = append(a.mu.idle, w)
+		if w.number >= a.mu.workers {
+			return nil, nil
 		}
+		if w.group = a.form(w); w.group != nil {
+			w.group.since = time.Now()
+			a.offer() // what is left
+			return w.group, nil
+		}
+		a.mu.idle = append(a.mu.idle, w)
 		a.mu.Unlock()
 		late := false
 		w.timer.Reset(idleSession)
@@ -145,7 +149,7 @@ func (w *worker) next(ctx context.Context) (*group, error) {
 		if ctx.Err() != nil {
 			return nil, errStopped
 		}
-		if late || w.number >= a.mu.workers {
+		if late {
 			return nil, nil
 		}
 	}

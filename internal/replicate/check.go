@@ -46,7 +46,7 @@ func CheckTarget(ctx context.Context, conn *sqlconn.Conn, sourceUUID string, dat
 	all = append(all, checkWritable(vars, granted)...)
 	all = append(all, checkBinlogFormat(vars)...)
 	all = append(all, checkPrivileges(account, granted, databases)...)
-	return append(all, checkNative(account, granted), checkPacket(vars["max_allowed_packet"])), nil
+	return append(all, checkNative(account, granted), checkLocks(account, granted), checkPacket(vars["max_allowed_packet"])), nil
 }
 
 func checkVersion(version string) binlog.Precondition {
@@ -140,13 +140,35 @@ func checkPrivileges(account string, g grants, databases []string) []binlog.Prec
 // escapeWild: in a GRANT, _ and % of a database's name are wildcards.
 func escapeWild(db string) string { return strings.NewReplacer("_", `\_`, "%", `\%`).Replace(db) }
 
-// checkNative is about the writer that sends row events as they are.
+// checkNative is about the writer that sends row events as they are, and sets gtid_next for them.
 func checkNative(account string, g grants) binlog.Precondition {
-	p := binlog.Precondition{Name: "privilege BINLOG_ADMIN", Status: binlog.OK, Have: "granted", Want: "granted",
+	p := binlog.Precondition{Name: "privileges for row events", Status: binlog.OK, Have: "granted", Want: "BINLOG_ADMIN, SESSION_VARIABLES_ADMIN",
 		Why: "row events can be sent as they are (BINLOG); without it rows are written with SQL statements, which costs the target more"}
-	if !g.global("BINLOG_ADMIN") && !g.global("SUPER") {
-		p.Status, p.Have = binlog.Advised, "missing"
-		p.Remedy = fmt.Sprintf("GRANT BINLOG_ADMIN ON *.* TO %s;", quoteAccount(account))
+	var lack []string
+	if !g.any("BINLOG_ADMIN", "REPLICATION_APPLIER", "SUPER") {
+		lack = append(lack, "BINLOG_ADMIN")
+	}
+	if !g.any("SESSION_VARIABLES_ADMIN", "SYSTEM_VARIABLES_ADMIN", "REPLICATION_APPLIER", "SUPER") {
+		lack = append(lack, "SESSION_VARIABLES_ADMIN")
+	}
+	return advise(p, account, lack)
+}
+
+// checkLocks is about what tells who waits for whom.
+func checkLocks(account string, g grants) binlog.Precondition {
+	p := binlog.Precondition{Name: "privilege PROCESS", Status: binlog.OK, Have: "granted", Want: "PROCESS",
+		Why: "our own transactions that wait for each other's locks are seen at once; without it they are rolled back on suspicion"}
+	var lack []string
+	if !g.any("PROCESS") {
+		lack = append(lack, "PROCESS")
+	}
+	return advise(p, account, lack)
+}
+
+func advise(p binlog.Precondition, account string, lack []string) binlog.Precondition {
+	if len(lack) > 0 {
+		p.Status, p.Have = binlog.Advised, "without "+strings.Join(lack, ", ")
+		p.Remedy = fmt.Sprintf("GRANT %s ON *.* TO %s;", strings.Join(lack, ", "), quoteAccount(account))
 	}
 	return p
 }

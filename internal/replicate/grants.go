@@ -3,6 +3,7 @@ package replicate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"braid/internal/sqlconn"
@@ -83,8 +84,11 @@ func (g grants) global(privilege string) bool {
 
 // dynamic privileges are listed by name, even for accounts with ALL PRIVILEGES.
 func dynamic(privilege string) bool {
-	return strings.Contains(privilege, "_ADMIN")
+	return strings.Contains(privilege, "_ADMIN") || privilege == "REPLICATION_APPLIER"
 }
+
+// any says that one of the privileges was granted for everything.
+func (g grants) any(privileges ...string) bool { return slices.ContainsFunc(privileges, g.global) }
 
 // on says that a privilege holds for a database.
 func (g grants) on(db, privilege string) bool {

@@ -47,11 +47,11 @@ type Table struct {
 	// ForeignKeys are those of this table, as child, ordered by name.
 	ForeignKeys []ForeignKey `json:"foreign_keys,omitempty"`
 	// Cascades are the tables whose rows change, or go, with rows of this one.
-	Cascades []Cascade `json:"cascades,omitempty"`
-	Engine      string       `json:"engine,omitempty"`
-	Charset     string       `json:"charset,omitempty"`
-	Collation   string       `json:"collation,omitempty"`
-	Rows        int64        `json:"rows,omitempty"` // the server's estimate
+	Cascades  []Cascade `json:"cascades,omitempty"`
+	Engine    string    `json:"engine,omitempty"`
+	Charset   string    `json:"charset,omitempty"`
+	Collation string    `json:"collation,omitempty"`
+	Rows      int64     `json:"rows,omitempty"` // the server's estimate
 	// Derived: the definition was made of what the binlog says about a table that the source does not have any more as it was. Columns, their
 	// order and how their values are stored are right; what the binlog does not tell (ZEROFILL, the kind of a geometry, which columns are
 	// generated, unique keys) may be missing.

@@ -172,7 +172,7 @@ func (r *run) load(ctx context.Context) error {
 	r.windows.open = map[uint64]*window{}
 	r.ap = apply.New(apply.Config{
 		Workers: r.workers(), Mode: r.row.Source.Parallel, Order: r.commitOrder(), Linger: copyLinger,
-		Connect: r.connect, Control: r.conn, SaveLane: r.saveLane, SaveBase: r.saveBase, Committed: r.committed, Repeats: r.repeats,
+		Connect: r.connect, Control: r.conn, SaveLane: r.saveLane, SaveBase: r.saveBase, Committed: r.committed, Repeats: r.repeats, Fewer: r.fewer,
 		Rows: rows.SessionConfig{Contest: r.contest, Contested: r.contested.any, Kept: r.kept},
 	}, r.row.Pos)
 	r.c.applier.Store(r.ap)
@@ -370,6 +370,11 @@ func (r *run) repeats(err error, attempt int) {
 		r.trouble.Store(&text)
 		r.c.poke()
 	}
+}
+
+// fewer is told by a worker that the target refuses its session.
+func (r *run) fewer(err error, workers int) {
+	r.log.Warn("the target takes no more sessions; fewer workers go on, and more are tried later", "workers", workers, "error", err)
 }
 
 // say puts a message into the row while the stream goes on; "" takes it away. The run's own session may be inside of a

@@ -37,7 +37,9 @@ type Failure struct {
 }
 
 // Concerns says that the statement is one of the change.
-func (f *Failure) Concerns(c *vstream.Change) bool { return sameRow(f.row, c.Before) || sameRow(f.row, c.After) }
+func (f *Failure) Concerns(c *vstream.Change) bool {
+	return sameRow(f.row, c.Before) || sameRow(f.row, c.After)
+}
 
 // sameRow says that two rows are the same memory.
 func sameRow(a, b rowimage.Row) bool { return len(a) > 0 && len(b) > 0 && &a[0] == &b[0] }
