@@ -47,7 +47,8 @@ func (e *Engine) ReadJournal(ctx context.Context, req *tabletpb.ReadJournalReque
 	return resp, nil
 }
 
-// MaxColumn reads the greatest value of an integer column; 0 for an empty table.
+// MaxColumn reads the greatest value that an integer column has, or has had if AUTO_INCREMENT counts it: that of a row which is gone is not given again. 0
+// where there was none.
 func (e *Engine) MaxColumn(ctx context.Context, req *tabletpb.MaxColumnRequest) (*tabletpb.MaxColumnResponse, error) {
 	resp := &tabletpb.MaxColumnResponse{}
 	table := sqlconn.QuoteIdent(e.database(req.DbName)) + "." + sqlconn.QuoteIdent(req.Table)
@@ -56,7 +57,16 @@ func (e *Engine) MaxColumn(ctx context.Context, req *tabletpb.MaxColumnRequest) 
 		if err != nil {
 			return err
 		}
-		resp.Value, err = strconv.ParseInt(string(res.Rows[0][0]), 10, 64)
+		if resp.Value, err = strconv.ParseInt(string(res.Rows[0][0]), 10, 64); err != nil {
+			return err
+		}
+		res, err = conn.Query(ctx, "SELECT t.AUTO_INCREMENT - 1 FROM information_schema.TABLES t JOIN information_schema.COLUMNS c USING (TABLE_SCHEMA, TABLE_NAME) WHERE t.AUTO_INCREMENT IS NOT NULL AND TABLE_SCHEMA="+
+			sqlconn.Quote(e.database(req.DbName))+" AND TABLE_NAME="+sqlconn.Quote(req.Table)+" AND c.COLUMN_NAME="+sqlconn.Quote(req.Column)+" AND c.EXTRA LIKE '%auto_increment%'")
+		if err != nil || len(res.Rows) == 0 {
+			return err
+		}
+		counted, err := strconv.ParseInt(string(res.Rows[0][0]), 10, 64)
+		resp.Value = max(resp.Value, counted)
 		return err
 	})
 	if err != nil {

@@ -313,6 +313,12 @@ func TestCutoverHelpers(t *testing.T) {
 	max, err = e.MaxColumn(ctx, &tabletpb.MaxColumnRequest{Table: "c", Column: "id"})
 	require.NoError(t, err)
 	require.EqualValues(t, 77, max.Value)
+	w.target.exec("CREATE TABLE counted (id bigint PRIMARY KEY AUTO_INCREMENT, n int)", "INSERT INTO counted (n) VALUES (1),(2)", "INSERT INTO counted VALUES (900,3)", "DELETE FROM counted WHERE id>1")
+	for column, want := range map[string]int64{"id": 900, "n": 1} {
+		max, err = e.MaxColumn(ctx, &tabletpb.MaxColumnRequest{Table: "counted", Column: column})
+		require.NoError(t, err)
+		require.Equal(t, want, max.Value, column)
+	}
 	for _, step := range []struct{ atLeast, want int64 }{{78, 78}, {50, 78}, {1000, 1000}} {
 		next, err := e.RaiseSequence(ctx, &tabletpb.RaiseSequenceRequest{Table: "seq", AtLeast: step.atLeast})
 		require.NoError(t, err)

@@ -6,11 +6,14 @@ import (
 	"braid/internal/schema"
 )
 
-// TargetDDL is a CREATE TABLE statement of the source as the target needs it. The counter of the table option
-// AUTO_INCREMENT=n is left out always: the rows that are copied raise it. The column attribute goes where the target is
-// sharded: shards that count each for themselves would give the same id twice; a statement without an id then fails, or
-// takes it from a sequence. Quoted text (names, comments, defaults) is not touched.
+// TargetDDL is a CREATE TABLE statement of the source as the target needs it. Where that is sharded AUTO_INCREMENT goes, the
+// column's attribute and the table's counter: shards that count each for themselves would give the same id twice; a statement
+// without an id then fails, or takes it from a sequence. Elsewhere the counter stays: it may be ahead of the rows, whose ids are
+// not given again. Quoted text (names, comments, defaults) is not touched.
 func TargetDDL(create string, sharded bool) string {
+	if !sharded {
+		return create
+	}
 	var b strings.Builder
 	for i := 0; i < len(create); {
 		if n := schema.QuotedLength(create[i:]); n > 0 {
@@ -18,7 +21,7 @@ func TargetDDL(create string, sharded bool) string {
 			i += n
 			continue
 		}
-		if n := autoIncrement(create, i, sharded); n > 0 {
+		if n := autoIncrement(create, i); n > 0 {
 			i += n
 			continue
 		}
@@ -29,7 +32,7 @@ func TargetDDL(create string, sharded bool) string {
 }
 
 // autoIncrement returns how much of s at i to leave out: the words and the blank before them.
-func autoIncrement(s string, i int, sharded bool) int {
+func autoIncrement(s string, i int) int {
 	const word = " AUTO_INCREMENT"
 	if len(s)-i < len(word) || !strings.EqualFold(s[i:i+len(word)], word) {
 		return 0
@@ -40,7 +43,7 @@ func autoIncrement(s string, i int, sharded bool) int {
 		}
 		return end - i
 	}
-	if sharded && (end == len(s) || strings.IndexByte(" ,\n)", s[end]) >= 0) {
+	if end == len(s) || strings.IndexByte(" ,\n)", s[end]) >= 0 {
 		return end - i
 	}
 	return 0
