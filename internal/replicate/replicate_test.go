@@ -178,6 +178,10 @@ func TestDivergenceAndSkip(t *testing.T) {
 	for _, part := range []string{bad.String(), "item", "(id=7)", "the source has (id=7, name=", "the target none"} {
 		require.ErrorContains(t, err, part)
 	}
+	remedies := strings.Join(steps(t, err), "\n")
+	require.Contains(t, remedies, "run the same command again")
+	require.Contains(t, remedies, "--skip "+bad.String())
+	require.NotContains(t, remedies, "workflow")
 	require.Equal(t, "8", w.target.one("SELECT qty FROM "+w.db+".item WHERE id=8"), "nothing behind it is applied")
 	require.NoError(t, w.run(once, func(c *Config) { c.Skip = bad }))
 	require.Equal(t, "-8", w.target.one("SELECT qty FROM "+w.db+".item WHERE id=8"))

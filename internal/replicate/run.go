@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -566,16 +567,27 @@ func (r *replication) again(message string) []string {
 	return []string{fmt.Sprintf("To copy the tables again: empty them on the target, run there DELETE FROM _braid.vreplication WHERE workflow=%s AND db_name=''; then run the same command.", sqlconn.Quote(r.cfg.Name))}
 }
 
+var failedTransaction = regexp.MustCompile(`transaction ([0-9a-f-]{36}:[a-z0-9_:]*[0-9])\b`)
+
+// mend says what to do about a message that does not say it.
+func mend(text string) []string {
+	steps := []string{"mend on the target what the message names, then run the same command again: it goes on where it stopped"}
+	if m := failedTransaction.FindStringSubmatch(text); m != nil {
+		steps = append(steps, "or count the transaction as applied, without applying any of it: the same command with --skip "+m[1])
+	}
+	return steps
+}
+
 // ended says whether there is nothing more to do.
 func (r *replication) ended(ctx context.Context, s *tabletpb.StreamStatus, goal *gtid.Set) (bool, error) {
 	switch s.State {
 	case vreplication.Error.String():
 		text, steps, _ := strings.Cut(s.Message, " | ")
-		e := errs.New(errs.StreamFailed, nil, "%s", text)
-		if steps != "" {
-			e = e.With(append(strings.Split(steps, " | "), r.again(s.Message)...)...)
+		next := strings.Split(steps, " | ")
+		if steps == "" || steps == errs.StreamFailed.Remedy { // which is for workflows
+			next = mend(text)
 		}
-		return true, e
+		return true, errs.New(errs.StreamFailed, nil, "%s", text).With(append(next, r.again(s.Message)...)...)
 	case vreplication.Stopped.String():
 		if r.cfg.StopAt.Empty() {
 			r.log.Info("the stream was stopped", "message", s.Message)
