@@ -175,7 +175,7 @@ func TestDivergenceAndSkip(t *testing.T) {
 	w.source.exec("UPDATE " + w.db + ".item SET qty=-8 WHERE id=8")
 	err := w.run()
 	require.ErrorIs(t, err, errs.StreamFailed)
-	for _, part := range []string{bad.String(), "item", "(id=7)", "the source has (id=7, name=", "the target none"} {
+	for _, part := range []string{bad.String(), "item", "(id=7)", "the source had (id=7, name=", "the target none"} {
 		require.ErrorContains(t, err, part)
 	}
 	remedies := strings.Join(steps(t, err), "\n")

@@ -30,7 +30,7 @@ type Failure struct {
 	Key   string
 	Rows  int // of the statement; Key is the first one
 	Err   error
-	// Source is the row as the change has it, Target what the target has in its place. Of one row alone, see Session.Single; else empty.
+	// Source is the row as the change has it, before it if it is an update, Target what the target has in its place. Of one row alone, see Session.Single; else empty.
 	Source, Target string
 
 	row rowimage.Row // the statement's first
@@ -56,7 +56,11 @@ func (f *Failure) Error() string {
 	}
 	s += ": " + f.Err.Error()
 	if f.Source != "" {
-		s += "; the source has " + f.Source + ", the target " + f.Target
+		word := "has"
+		if f.Verb != verbInsert.String() { // what it found there before
+			word = "had"
+		}
+		s += "; the source " + word + " " + f.Source + ", the target " + f.Target
 	}
 	return s
 }

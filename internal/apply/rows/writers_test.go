@@ -335,7 +335,7 @@ func TestWritersLargeTransaction(t *testing.T) {
 			err := to.apply(items, 1)
 			require.ErrorIs(t, err, ErrMissing)
 			require.ErrorContains(t, err, "update of t (id=30005): the row is not on the target")
-			require.ErrorContains(t, err, "the source has (id=30005, v='xxx")
+			require.ErrorContains(t, err, "the source had (id=30005, v='xxx")
 			require.NoError(t, to.session.Rollback(t.Context()))
 			require.Equal(t, before, to.cells("CHECKSUM TABLE "+table))
 
