@@ -53,6 +53,50 @@ func Defer(create string) (bare string, d Deferred, err error) {
 	return bare, d, err
 }
 
+// HasKey says that a table of such a statement has a primary key, or a unique one without NULL.
+func HasKey(create string) (bool, error) {
+	_, items, _, err := splitCreate(create)
+	return err == nil && identifies(items), err
+}
+
+func identifies(items []string) bool {
+	mandatory := map[string]bool{}
+	for _, item := range items {
+		if text := strings.TrimSpace(item); itemKind(text) == itemColumn {
+			mandatory[itemName(text)] = strings.Contains(withoutQuoted(text), " NOT NULL")
+		}
+	}
+	return slices.ContainsFunc(items, func(item string) bool {
+		text := strings.TrimSpace(item)
+		if itemKind(text) != itemUnique || strings.HasPrefix(text, "PRIMARY KEY ") {
+			return itemKind(text) == itemUnique
+		}
+		at := strings.IndexByte(text, '`')
+		parts := text[at+identLength(text[at:]):]
+		for at := strings.IndexByte(parts, '`'); at >= 0; at = strings.IndexByte(parts, '`') {
+			if !mandatory[itemName(parts)] {
+				return false
+			}
+			parts = parts[at+identLength(parts[at:]):]
+		}
+		return true
+	})
+}
+
+// withoutQuoted is a text without its names and strings.
+func withoutQuoted(text string) string {
+	var b strings.Builder
+	for len(text) > 0 {
+		if n := QuotedLength(text); n > 0 {
+			text = text[n:]
+			continue
+		}
+		b.WriteByte(text[0])
+		text = text[1:]
+	}
+	return b.String()
+}
+
 // IndexAlter is the statement that adds the deferred indexes that the table lacks, the table being as Load has found it, or "". They are built while
 // rows are written.
 func (d *Deferred) IndexAlter(have *Table) string {

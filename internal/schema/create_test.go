@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -125,4 +126,20 @@ func loadOne(t *testing.T, conn *sqlconn.Conn, db, name string) *schema.Table {
 	tables, err := schema.Load(t.Context(), conn, db, []string{name})
 	require.NoError(t, err)
 	return tables[0]
+}
+
+func TestHasKey(t *testing.T) {
+	const create = "CREATE TABLE `t` (\n  `a` int NOT NULL COMMENT 'it''s NOT NULL',\n  `b` int DEFAULT NULL COMMENT ' NOT NULL',\n  `un``ique` int NOT NULL,\n%s  KEY `k` (`b`)\n) ENGINE=InnoDB"
+	for keys, want := range map[string]bool{
+		"":                       false,
+		"  PRIMARY KEY (`a`),\n": true,
+		"  UNIQUE KEY `u` (`a`,`un``ique` DESC),\n": true,
+		"  UNIQUE KEY `u` (`a`,`b`),\n":             false,
+		"  UNIQUE KEY `a` (`b`),\n":                 false,
+		"  UNIQUE KEY `b``` (`a`),\n":               true,
+	} {
+		got, err := schema.HasKey(fmt.Sprintf(create, keys))
+		require.NoError(t, err)
+		require.Equal(t, want, got, keys)
+	}
 }

@@ -23,7 +23,8 @@ import (
 // deferRows is the size from which a table is made without its indexes. Below it an ALTER costs more than it saves.
 const deferRows = 10_000
 
-// CreateTable makes a table that a stream is to fill, bare: without its foreign keys and, if it is large, without the indexes that are not unique. What is left
+// CreateTable makes a table that a stream is to fill, bare: without its foreign keys and, if it is large, without the indexes that are not unique; these stay
+// where there is no key, since changes look rows up by them then. What is left
 // out is written down first, in the sidecar of the same server, and added by the stream that has copied the table, or by its
 // next run: a crash in between loses nothing. create is as SHOW CREATE TABLE prints it; its table need not be qualified. rows is the
 // source's estimate. conn has NAMES utf8mb4, foreign_key_checks=0, and the database selected.
@@ -32,7 +33,11 @@ func CreateTable(ctx context.Context, conn *sqlconn.Conn, db, name, create strin
 	if err != nil {
 		return fmt.Errorf("create %s.%s: %w", db, name, err)
 	}
-	if rows < deferRows && len(d.Indexes) > 0 {
+	keyed, err := schema.HasKey(create)
+	if err != nil {
+		return fmt.Errorf("create %s.%s: %w", db, name, err)
+	}
+	if (rows < deferRows || !keyed) && len(d.Indexes) > 0 {
 		if bare, err = schema.WithoutForeignKeys(create); err != nil {
 			return fmt.Errorf("create %s.%s: %w", db, name, err)
 		}

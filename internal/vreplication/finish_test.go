@@ -169,3 +169,13 @@ func TestIndexesBesideAReader(t *testing.T) {
 	w.sameDefinitions("slow")
 	w.equal("src/0", "slow", "other")
 }
+
+// Changes of a table without a key look its rows up by the indexes that it has, so none is left for later.
+func TestIndexesOfTablesWithoutKey(t *testing.T) {
+	w := newWorld(t, nil, source1)
+	w.sources["src/0"].exec("CREATE TABLE keyed (a int NOT NULL, b int, UNIQUE KEY a (a), KEY b (b))", "CREATE TABLE keyless (a int, b int, UNIQUE KEY a (a), KEY b (b))")
+	w.deferring("keyed", "keyless")
+	for table, want := range map[string]string{"keyed": "a", "keyless": "a,b"} {
+		require.Equal(t, want, w.target.one("SELECT GROUP_CONCAT(INDEX_NAME ORDER BY INDEX_NAME) FROM information_schema.STATISTICS WHERE TABLE_SCHEMA=DATABASE() AND TABLE_NAME='"+table+"'"))
+	}
+}
