@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -120,4 +121,24 @@ func TestOwnSessionThatWasCutOff(t *testing.T) {
 	require.NoError(t, again.lock(t.Context()))
 	_, err = first.admin.Exec(context.Background(), "DO 1")
 	require.Error(t, err, "its session is gone")
+}
+
+// The session that holds the stream's name ends while the stream runs: it is taken again, so no other process can begin. If one was quicker, this one ends.
+func TestLockOfTheNameIsKept(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	r := w.start()
+	r.running()
+	lock := "'braid_replicate_" + w.cfg.Name + "'"
+	holder := func() string { return w.target.one("SELECT IS_USED_LOCK(" + lock + ")") }
+	first := holder()
+	w.target.exec("KILL " + first)
+	require.Eventually(t, func() bool { h := holder(); return h != "" && h != first }, time.Minute, 20*time.Millisecond)
+	require.ErrorIs(t, w.run(once), errs.StreamInUse)
+	second := holder()
+	other := w.target.another()
+	w.target.exec("KILL " + second)
+	_, err := other.Query(t.Context(), "SELECT GET_LOCK("+lock+", 10)")
+	require.NoError(t, err)
+	require.ErrorIs(t, r.wait(), errs.StreamInUse)
 }

@@ -89,6 +89,7 @@ type replication struct {
 	mark    string // name of a lock that the session with the lock of the name has, too, and no session of another run
 	metrics prometheus.Registerer
 
+	lockedAt   time.Time // the session with the lock was looked at
 	triggersAt time.Time // triggers were looked for
 	copying    bool      // tables were not copied then
 }
@@ -243,6 +244,35 @@ func (r *replication) lock(ctx context.Context) error {
 	if string(res.Rows[0][0]) != "1" {
 		return r.inUse(ctx, name)
 	}
+	return nil
+}
+
+// keepLock takes the lock of the name again if its session has ended: until then another process could begin. It is an error that one has. While
+// the target cannot be asked, the stream says so.
+func (r *replication) keepLock(ctx context.Context) error {
+	if time.Since(r.lockedAt) < lockPatience {
+		return nil
+	}
+	r.lockedAt = time.Now()
+	ctx, cancel := context.WithTimeout(ctx, 2*lockPatience)
+	defer cancel()
+	if _, err := r.admin.Query(ctx, "SELECT 1"); err == nil { // a session keeps its locks until it ends
+		return nil
+	}
+	conn, err := sqlconn.Dial(ctx, r.cfg.Target)
+	if err != nil {
+		return nil //nolint:nilerr // tried again
+	}
+	r.admin.Close()
+	r.admin = conn
+	if err = r.lock(ctx); err == nil {
+		r.log.Info("the session that holds the name had ended; another one holds it now")
+		return nil
+	}
+	if _, ours := errors.AsType[notNow](err); !ours && errors.Is(err, errs.StreamInUse) {
+		return err
+	}
+	r.admin.Close() // so that it is tried again
 	return nil
 }
 
@@ -447,6 +477,9 @@ func (r *replication) follow(ctx context.Context) error {
 			}
 			if done || time.Since(r.triggersAt) >= triggerPeriod {
 				err = r.checkLateTriggers(ctx, stream)
+			}
+			if err == nil && !done {
+				err = r.keepLock(ctx)
 			}
 			if done || err != nil {
 				return errors.Join(err, r.stop(ctx))
