@@ -60,6 +60,8 @@ type windows struct {
 	width  int    // likewise, after some were spoiled by their size
 	budget int64  // bytes of rows that windows may hold
 	tries  int    // of a view without a lock, before one with
+
+	large map[string]int64 // of tables with rows larger than a chunk: the most bytes that a read has brought
 }
 
 // window is a request that is being worked on.
@@ -151,7 +153,7 @@ const (
 
 func newWindows() *windows {
 	return &windows{
-		logs: map[string]*touchLog{}, near: nearBytes, limit: touchedBytes, most: maxOpen, width: maxOpen, budget: heldBytes, tries: 2,
+		logs: map[string]*touchLog{}, large: map[string]int64{}, near: nearBytes, limit: touchedBytes, most: maxOpen, width: maxOpen, budget: heldBytes, tries: 2,
 	}
 }
 
@@ -266,6 +268,9 @@ func (m *windows) chunkRead(serial uint64, r chunkRead) {
 		r.view.close()
 		return
 	}
+	if name := w.req.table(); r.size > max(w.req.bytes(), m.large[name]) {
+		m.large[name] = r.size
+	}
 	r.cost += w.read.cost // of reads that were spoiled
 	w.read, w.until, w.phase = r, r.end, closing
 }
@@ -356,20 +361,23 @@ func (m *windows) room(next *window) bool {
 	if len(m.active) >= min(m.most, m.width) || next.req.Whole != 0 || m.active[0].req.Whole != 0 {
 		return false
 	}
-	held := next.expects()
+	held := m.expects(next)
 	for _, w := range m.active {
-		held += w.expects()
+		held += m.expects(w)
 	}
 	return held <= m.budget
 }
 
-// expects is how many bytes of rows a window holds, or will.
-func (w *window) expects() int64 {
+// expects is how many bytes of rows a window holds, or will. A chunk has one row at least, however large.
+func (m *windows) expects(w *window) int64 {
 	if w.phase == closing {
 		return w.read.size
 	}
-	return cmp.Or(w.req.MaxBytes, defaultChunkBytes)
+	return max(w.req.bytes(), m.large[w.req.table()])
 }
+
+// bytes is how large the chunk is to be.
+func (r *WindowRequest) bytes() int64 { return cmp.Or(r.MaxBytes, defaultChunkBytes) }
 
 // openWindow opens it: from here on keys are remembered.
 func (m *windows) openWindow(w *window, received gtid.Set) *command {
