@@ -59,6 +59,8 @@ type Config struct {
 	Committed func(Progress)
 	// Repeats is told why a group is sent again, and how often it was. Any worker calls it.
 	Repeats func(err error, attempt int)
+	// Split is told why a group failed whose transactions did not when they were applied one by one.
+	Split func(err error)
 	// Fewer is told that the server refuses another session, and how many workers go on.
 	Fewer func(err error, workers int)
 

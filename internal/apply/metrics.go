@@ -8,6 +8,7 @@ var (
 	metricGroups       = metric("groups_total", "Commits on the target: groups of transactions, and chunks.")
 	metricRepeats      = metric("repeats_total", "Groups that were sent again after a deadlock or a lock wait.")
 	metricVictims      = metric("victims_total", "Groups that gave way to an earlier one which waited for one of their locks.")
+	metricSplits       = metric("splits_total", "Groups that failed, and did not when their transactions were applied one by one: a dependency was missed.")
 	metricUnchecked    = metric("unchecked_total", "Transactions that only foreign keys refused, written without the check.")
 	metricBusy         = metric("worker_busy_seconds_total", "Time for which workers had a group, by lane.", "lane")
 	metricWait         = metric("worker_wait_seconds_total", "Part of it for which they waited: for their turn, or for what their group follows; by lane.", "lane")
@@ -25,7 +26,7 @@ func metric(name, help string, more ...string) *prometheus.Desc {
 // Describe sends the descriptions of all metrics (prometheus.Collector).
 func Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		metricTransactions, metricGroups, metricRepeats, metricVictims, metricUnchecked, metricBusy, metricWait, metricQueued,
+		metricTransactions, metricGroups, metricRepeats, metricVictims, metricUnchecked, metricSplits, metricBusy, metricWait, metricQueued,
 		metricQueueBytes, metricWorkers, metricLanes, metricLWM,
 	} {
 		ch <- d
@@ -42,6 +43,7 @@ func (s *Status) Collect(ch chan<- prometheus.Metric, workflow, stream string) {
 	send(metricRepeats, prometheus.CounterValue, float64(s.Repeats))
 	send(metricVictims, prometheus.CounterValue, float64(s.Victims))
 	send(metricUnchecked, prometheus.CounterValue, float64(s.Unchecked))
+	send(metricSplits, prometheus.CounterValue, float64(s.Splits))
 	send(metricQueued, prometheus.GaugeValue, float64(s.Queued))
 	send(metricQueueBytes, prometheus.GaugeValue, float64(s.QueueBytes))
 	send(metricWorkers, prometheus.GaugeValue, float64(s.Workers))

@@ -290,6 +290,7 @@ func (r simRun) feed(t *testing.T, w *simWorld, target *simTarget, rng *rand.Ran
 			r.seen.Victims += s.Victims
 			r.seen.Repeats += s.Repeats
 			r.seen.Groups += s.Groups
+			r.seen.Splits += s.Splits
 			r.seen.Transactions += s.Transactions
 			r.seen.LWM++
 		}
@@ -428,6 +429,7 @@ func TestAgainstSerial(t *testing.T) {
 					}
 					t.Logf("%d runs, %d transactions in %d groups, %d repeated, %d gave way", r.seen.LWM, r.seen.Transactions, r.seen.Groups, r.seen.Repeats, r.seen.Victims)
 					require.Positive(t, r.seen.Repeats)
+					require.Zero(t, r.seen.Splits)
 					victims += r.seen.Victims
 				})
 			}
@@ -504,4 +506,13 @@ func TestIdleApplierHasNoSessions(t *testing.T) {
 		require.True(t, target.position().Equal(w.end()))
 		require.Equal(t, w.states[len(w.txs)], textOf(target.rows))
 	})
+}
+
+// In order preserve a dependency that is missed does no harm: the group fails, and its transactions are applied one by one. It is counted.
+func TestMissedDependencyIsCounted(t *testing.T) {
+	r := simRun{order: Preserve, check: Preserve, blind: true, quiet: true, seen: &Status{}}
+	for seed := range uint64(100) {
+		synctest.Test(t, func(t *testing.T) { require.Empty(t, r.drive(t, seed, 60)) })
+	}
+	require.Positive(t, r.seen.Splits)
 }

@@ -9,7 +9,7 @@ import (
 
 // statistics are counts since New.
 type statistics struct {
-	transactions, groups, repeats, victims, unchecked int64
+	transactions, groups, repeats, victims, unchecked, splits int64
 }
 
 // Status describes an applier, for people and for metrics.
@@ -29,6 +29,7 @@ type Status struct {
 	Repeats      int64 // groups that were sent again after a deadlock or a lock wait
 	Victims      int64 // groups that gave way to an earlier one
 	Unchecked    int64 // transactions that only foreign keys refused
+	Splits       int64 // groups that failed for another reason, and did not one by one: something they follow was not seen
 
 	Lanes []LaneStatus
 	Error string // what has ended the applier
@@ -60,7 +61,7 @@ func (a *Applier) Status() Status {
 		Order: a.mu.order, Workers: a.mu.workers, LWM: a.mu.low, Queued: len(a.mu.entries), QueueBytes: a.mu.bytes,
 		Position: a.mu.position, Applied: a.mu.applied, Saved: a.mu.saved, Base: a.mu.base,
 		Transactions: a.mu.stats.transactions, Groups: a.mu.stats.groups, Repeats: a.mu.stats.repeats, Victims: a.mu.stats.victims,
-		Unchecked: a.mu.stats.unchecked,
+		Unchecked: a.mu.stats.unchecked, Splits: a.mu.stats.splits,
 	}
 	if a.mu.err != nil {
 		s.Error = a.mu.err.Error()

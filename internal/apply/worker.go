@@ -162,12 +162,12 @@ func (w *worker) run(ctx context.Context, g *group) error {
 		if err == nil {
 			return nil
 		}
-		again, err := w.undo(ctx, g, err, attempt)
-		if err != nil {
-			return err
+		again, fatal := w.undo(ctx, g, err, attempt)
+		if fatal != nil {
+			return fatal
 		}
 		if !again {
-			return w.split(ctx, g)
+			return w.split(ctx, g, err)
 		}
 	}
 }
@@ -432,12 +432,20 @@ func (w *worker) chunk(ctx context.Context, e *entry) error {
 
 // split commits the transactions of a failed group one by one, a row per statement, so that the one that fails stands alone: those
 // before it are applied, it and those behind it are not.
-func (w *worker) split(ctx context.Context, g *group) error {
+func (w *worker) split(ctx context.Context, g *group, cause error) error {
 	w.session.Single(true)
 	defer w.session.Single(false)
 	for len(g.entries) > 0 {
 		if err := w.one(ctx, g); err != nil {
 			return err
+		}
+	}
+	if !rows.ForeignKey(cause) {
+		w.a.mu.Lock()
+		w.a.mu.stats.splits++
+		w.a.mu.Unlock()
+		if w.a.cfg.Split != nil {
+			w.a.cfg.Split(cause)
 		}
 	}
 	return nil

@@ -172,7 +172,7 @@ func (r *run) load(ctx context.Context) error {
 	r.windows.open = map[uint64]*window{}
 	r.ap = apply.New(apply.Config{
 		Workers: r.workers(), Mode: r.row.Source.Parallel, Order: r.commitOrder(), Linger: copyLinger,
-		Connect: r.connect, Control: r.conn, SaveLane: r.saveLane, SaveBase: r.saveBase, Committed: r.committed, Repeats: r.repeats, Fewer: r.fewer,
+		Connect: r.connect, Control: r.conn, SaveLane: r.saveLane, SaveBase: r.saveBase, Committed: r.committed, Repeats: r.repeats, Fewer: r.fewer, Split: r.missed,
 		Rows: rows.SessionConfig{Contest: r.contest, Contested: r.contested.any, Kept: r.kept},
 	}, r.row.Pos)
 	r.c.applier.Store(r.ap)
@@ -370,6 +370,11 @@ func (r *run) repeats(err error, attempt int) {
 		r.trouble.Store(&text)
 		r.c.poke()
 	}
+}
+
+// missed is told by a worker that a group has failed whose transactions did not one by one. The target is right; what they follow was not seen.
+func (r *run) missed(err error) {
+	r.log.Warn("transactions that failed together were applied one by one: a dependency was missed; please report it", "error", err)
 }
 
 // fewer is told by a worker that the target refuses its session.
