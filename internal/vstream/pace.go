@@ -34,6 +34,8 @@ const (
 	paceKeeps = 0.65
 	// paceLeast is the part of the pace without holding back that remains.
 	paceLeast = 1. / 8
+	// paceFloor is what may be read in any case, in bytes a second: less takes nothing from anybody that could be measured.
+	paceFloor = 2 << 20
 	// paceGain is by how much the pace follows a tick's deviation. What is read now is on the target a second later, so that more would swing.
 	paceGain = 0.1
 	// paceSmooth is the weight of a tick in what is smoothed.
@@ -53,6 +55,7 @@ type pace struct {
 	begun   time.Time // of the reading
 	last    count     // at the last tick
 	bytes   int64     // that were read since
+	ticks   int       // while no probe was under way
 	speed   float64   // bytes a second, smoothed over seconds
 	probing time.Time // when the probe began; zero: none is under way
 	from    count     // where it counts from
@@ -116,7 +119,8 @@ func (p *pace) tick(c count) {
 	case p.base >= paceCommits && commits > p.base:
 		p.base += paceSmooth * (commits - p.base)
 	}
-	p.speed += paceSlow * (bytes - p.speed)
+	p.ticks++
+	p.speed += max(paceSlow, 1/float64(p.ticks)) * (bytes - p.speed)
 	if p.rate == 0 {
 		p.most = max(p.most, p.speed)
 	}
@@ -178,8 +182,8 @@ func (p *pace) steer() {
 		return
 	}
 	p.rate *= 1 + paceGain*max(min((p.kept-paceKeeps)/paceKeeps, 0.5), -1)
-	p.rate = max(min(p.rate, 1.25*p.speed), p.most*paceLeast)
-	if p.rate > p.most {
+	p.rate = max(min(p.rate, 1.25*p.speed), p.most*paceLeast, paceFloor)
+	if p.rate > max(p.most, paceFloor) {
 		p.rate = 0
 	}
 }

@@ -121,6 +121,15 @@ func TestPaceOfALoadThatGrows(t *testing.T) {
 	require.InDelta(t, paceKeeps, writers, 0.06)
 }
 
+// Small chunks, which are read slowly for another reason, are not held back at all.
+func TestPaceOfSlowReads(t *testing.T) {
+	m := newPaceModel()
+	m.full, m.chunk, m.keeps = 204.8e3, 8<<10, 0.3
+	m.run(5 * time.Second)
+	_, readers := m.run(30 * time.Second)
+	require.Greater(t, readers, 0.8)
+}
+
 func TestPaceOfAServerThatStartsAnew(t *testing.T) {
 	m := newPaceModel()
 	m.run(10 * time.Second)
