@@ -1,9 +1,11 @@
 package schema
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 )
@@ -138,6 +140,27 @@ func (t *Table) KeyOrder() string {
 		fmt.Fprintf(sum, "%q %q %q %t\n", strings.ToLower(c.Name), c.ColumnType, c.Collation, index != nil && index.Parts[i].Descending)
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// KeyReached reports whether a key is known to come no later than another in the key's order. Integers are compared here; of other types the order is the
+// server's to tell, and false may mean unknown. Both have their canonical cells.
+func (t *Table) KeyReached(key, last [][]byte) bool {
+	columns, index := t.KeyColumns(), t.KeyIndex()
+	if index == nil || len(key) != len(columns) || len(last) != len(columns) {
+		return false
+	}
+	for i, column := range columns {
+		if bytes.Equal(key[i], last[i]) {
+			continue
+		}
+		a, aok := new(big.Int).SetString(string(key[i]), 10)
+		b, bok := new(big.Int).SetString(string(last[i]), 10)
+		if !strings.HasSuffix(t.Columns[column].DataType, "int") || !aok || !bok {
+			return false
+		}
+		return (a.Cmp(b) < 0) != index.Parts[i].Descending
+	}
+	return true
 }
 
 // KeyIndex is the index that is made of the key's columns; nil where there is no key, or the definition does not tell its indexes.

@@ -344,7 +344,7 @@ func (r *run) copyChunk(ctx context.Context, w *window, ch *vstream.Chunk) error
 		return r.copyAgain(ctx, rg.table)
 	}
 	if plan != nil && rg.no == 0 {
-		rg.table.order = plan.Source.KeyOrder()
+		rg.table.order, rg.table.def = plan.Source.KeyOrder(), plan.Source
 	}
 	last := rg.last
 	if ch.Last != nil {
@@ -473,7 +473,7 @@ func (r *run) askSplit(tc *tableCopy) {
 	}
 }
 
-// split takes the answer. The first ranges may lie before what is copied already; they are empty then.
+// split takes the answer. Cuts that are known to lie in what is copied already are left out; of others the first ranges may be empty, and some rows read again.
 func (r *run) split(ctx context.Context, s *vstream.Split) error {
 	tc := r.windows.splits[s.ID]
 	if tc == nil {
@@ -481,11 +481,16 @@ func (r *run) split(ctx context.Context, s *vstream.Split) error {
 	}
 	delete(r.windows.splits, s.ID)
 	tc.total = max(tc.total, s.Rows)
-	if len(s.Keys) == 0 {
+	last, err := tc.ranges[0].key(tc.ranges[0].last)
+	if err != nil {
+		return err
+	}
+	cuts := slices.DeleteFunc(slices.Clone(s.Keys), func(key rowimage.Row) bool { return tc.def != nil && tc.def.KeyReached(key, last) })
+	if len(cuts) == 0 {
 		r.windows.makeReady(tc.ranges[0])
 		return nil
 	}
-	if err := r.c.e.exec(ctx, tc.split(r.row.ID, s.Keys)...); err != nil {
+	if err := r.c.e.exec(ctx, tc.split(r.row.ID, cuts)...); err != nil {
 		return fmt.Errorf("copy %s: split: %w", tc.name, err)
 	}
 	r.log.Info("table is copied in ranges", "table", tc.name, "ranges", len(tc.ranges)-1)

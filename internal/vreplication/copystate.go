@@ -9,13 +9,15 @@ import (
 
 	"braid/internal/gtid"
 	"braid/internal/rowimage"
+	"braid/internal/schema"
 	"braid/internal/sqlconn"
 )
 
 // tableCopy is how far a table is copied. A table is one range until it turns out to be large.
 type tableCopy struct {
-	name   string // on the source
-	order  string // schema.Table.KeyOrder of the definition that it is copied by; empty until its first chunk
+	name   string        // on the source
+	order  string        // schema.Table.KeyOrder of the definition that it is copied by; empty until its first chunk
+	def    *schema.Table // the source's, of its last first chunk
 	ranges []*copyRange
 	copied int64
 	bytes  int64 // of the cells of those rows
