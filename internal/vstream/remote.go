@@ -85,7 +85,7 @@ const maxBatchBytes = 8 << 30
 
 // batch puts the messages of one together.
 func (s *remoteStream) batch() (raw []byte, err error) {
-	silence := time.AfterFunc(timeouts.StreamSilence, func() { s.cancel(errSilent) })
+	silence := time.AfterFunc(s.silence, func() { s.cancel(errSilent) })
 	defer silence.Stop()
 	for {
 		m, err := s.rpc.Recv()
@@ -95,7 +95,7 @@ func (s *remoteStream) batch() (raw []byte, err error) {
 			}
 			return nil, errs.FromGRPC(err)
 		}
-		silence.Reset(timeouts.StreamSilence)
+		silence.Reset(s.silence)
 		switch {
 		case m.More > maxBatchBytes:
 			return nil, fmt.Errorf("%w: %d bytes are to follow", errMalformed, m.More)
