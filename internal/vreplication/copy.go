@@ -180,6 +180,10 @@ func (r *run) ask(ctx context.Context) error {
 		}
 		return nil
 	}
+	if r.lingers {
+		r.lingers = false
+		r.ap.SetLinger(0)
+	}
 	if r.aside {
 		return r.comeBack(ctx)
 	}

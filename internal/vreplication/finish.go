@@ -51,7 +51,6 @@ func (r *run) finish(ctx context.Context) (bool, error) {
 		if err := r.ap.SetOrder(ctx, r.commitOrder()); err != nil {
 			return false, err
 		}
-		r.ap.SetLinger(0)
 		r.checking = true
 		r.c.copying.Store(nil)
 	}

@@ -51,6 +51,7 @@ type run struct {
 	finishing  finishing
 	aside      bool // it reads from a replica, and shall not when all is copied
 	checking   bool // foreign keys
+	lingers    bool // changes wait for others with which they are committed
 
 	writersAt      time.Time // they were written down
 	measuredUS     int64     // how far the source was read when the lag was measured last; of the commits' callback
@@ -175,6 +176,7 @@ func (r *run) load(ctx context.Context) error {
 		Connect: r.connect, Control: r.conn, SaveLane: r.saveLane, SaveBase: r.saveBase, Committed: r.committed, Repeats: r.repeats, Fewer: r.fewer, Split: r.missed,
 		Rows: rows.SessionConfig{Contest: r.contest, Contested: r.contested.any, Kept: r.kept},
 	}, r.row.Pos)
+	r.lingers = true
 	r.c.applier.Store(r.ap)
 	r.c.begin(r.row.Pos)
 	if r.reached(r.row.Pos) {
