@@ -1,7 +1,6 @@
 package apply
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -18,11 +17,8 @@ func TestLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSimWorld(rand.New(rand.NewPCG(2, 1)), 60)
 		target := newSimTarget(w, rand.New(rand.NewPCG(2, 2)), Upsert)
-		a := New(Config{
+		a := target.applier(Config{
 			Workers: 3, Order: Relaxed, Linger: linger,
-			SaveLane: func(l Lane) string { return fmt.Sprintf("lane %d %s", l.Lane, l.GTIDs) },
-			SaveBase: func(b Base) string { return "base " + b.Position.String() },
-			open:     target.open, exec: target.exec,
 		}, gtid.Set{})
 		defer a.Close()
 		def := simDef(true)

@@ -268,11 +268,8 @@ func (r simRun) feed(t *testing.T, w *simWorld, target *simTarget, rng *rand.Ran
 	at := target.position()
 	target.base = at // as a stream does when it begins
 	clear(target.lanes)
-	a := New(Config{
+	a := target.applier(Config{
 		Workers: 1 + rng.IntN(5), Mode: r.mode, Order: r.order, Linger: time.Duration(rng.IntN(3)) * 20 * time.Millisecond, GroupTransactions: 1 + rng.IntN(8), QueueBytes: 1000 + rng.IntN(20000),
-		SaveLane: func(l Lane) string { return fmt.Sprintf("lane %d %s", l.Lane, l.GTIDs) },
-		SaveBase: func(b Base) string { return "base " + b.Position.String() },
-		open:     target.open, exec: target.exec,
 		Committed: func(p Progress) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -477,11 +474,8 @@ func TestIdleApplierHasNoSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSimWorld(rand.New(rand.NewPCG(1, 1)), 30)
 		target := newSimTarget(w, rand.New(rand.NewPCG(1, 2)), Strict)
-		a := New(Config{
+		a := target.applier(Config{
 			Workers: 3, Order: Relaxed, GroupTransactions: 2,
-			SaveLane: func(l Lane) string { return fmt.Sprintf("lane %d %s", l.Lane, l.GTIDs) },
-			SaveBase: func(b Base) string { return "base " + b.Position.String() },
-			open:     target.open, exec: target.exec,
 		}, gtid.Set{})
 		defer a.Close()
 		def := simDef(true)

@@ -153,6 +153,14 @@ func (t *simTarget) open(_ context.Context, lane int) (session, error) {
 	return s, nil
 }
 
+// applier is one that writes to the target.
+func (t *simTarget) applier(cfg Config, at gtid.Set) *Applier {
+	cfg.SaveLane = func(l Lane) string { return fmt.Sprintf("lane %d %s", l.Lane, l.GTIDs) }
+	cfg.SaveBase = func(b Base) string { return "base " + b.Position.String() }
+	cfg.open, cfg.exec = t.open, t.exec
+	return New(cfg, at)
+}
+
 func (s *simSession) Add(_ context.Context, view *rows.View, tx *vstream.Transaction) error {
 	for i, c := range tx.Changes {
 		s.buffer = append(s.buffer, simOp{gtid: tx.GTID, c: c, mode: view.Table(c.TableID).Mode, last: tx.Last && i == len(tx.Changes)-1})

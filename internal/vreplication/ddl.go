@@ -459,7 +459,7 @@ func definitions(ctx context.Context, conn *sqlconn.Conn, objects []binlog.Objec
 		}
 		res, err := conn.Query(ctx, sql)
 		switch code := sqlconn.ErrCode(err); {
-		case code == 1049 || code == 1146: // it is not there
+		case code == 1049 || code == erNoSuchTable: // it is not there
 			sum.Write([]byte("absent\x00"))
 		case err != nil:
 			return "", err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"time"
 
 	"braid/internal/apply"
@@ -59,7 +58,7 @@ func (p *publisher) publish(ctx context.Context) error {
 	}
 	err := p.e.exec(ctx, "INSERT INTO _braid.workers (vrepl_id, written_at, workers) VALUES "+values[1:]+" ON DUPLICATE KEY UPDATE written_at=VALUES(written_at), workers=VALUES(workers)")
 	if err == nil {
-		p.told = maps.Clone(busy)
+		p.told = busy
 	}
 	return err
 }
