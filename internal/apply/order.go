@@ -1,6 +1,11 @@
 package apply
 
-import "fmt"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
 
 // DefaultWorkers is as many sessions as MySQL's own applier has.
 const DefaultWorkers = 4
@@ -40,4 +45,44 @@ func (o Order) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 func (o *Order) UnmarshalText(text []byte) (err error) {
 	*o, err = ParseOrder(string(text))
 	return err
+}
+
+// SetOrder changes the commit order, on a complete prefix.
+func (a *Applier) SetOrder(ctx context.Context, o Order) error {
+	return a.between(ctx, func() { a.mu.order = o })
+}
+
+// SetLinger says for how long transactions may wait for others with which they make a group, where nobody looks at the target: many small commits cost
+// several times one large.
+func (a *Applier) SetLinger(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.mu.linger = d; a.mu.ahead() > 0 {
+		a.rouse()
+	}
+}
+
+// SetWorkers changes how many sessions there may be, on a complete prefix.
+func (a *Applier) SetWorkers(ctx context.Context, n int) error {
+	a.mu.Lock()
+	same := a.mu.wanted == max(n, 1)
+	a.mu.Unlock()
+	if same {
+		return nil
+	}
+	return a.between(ctx, func() { a.mu.workers, a.mu.wanted, a.mu.refused = max(n, 1), max(n, 1), time.Time{} })
+}
+
+// between runs change when nothing is under way.
+func (a *Applier) between(ctx context.Context, change func()) error {
+	if a.Open() {
+		return errors.New("change of the applier inside of a transaction")
+	}
+	if err := a.Drain(ctx); err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change()
+	return nil
 }
